@@ -1,0 +1,1 @@
+"""Steelyard: load balancing of SIP proxies by what they themselves say."""

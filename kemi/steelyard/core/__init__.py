@@ -1,0 +1,1 @@
+"""The rules, free of the world: no KSR, Redis, clock, randomness, environment or logging in here."""

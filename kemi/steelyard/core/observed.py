@@ -1,0 +1,86 @@
+"""
+What is known of one destination from its own answers.
+
+Facts go in by past-tense methods with the monotonic time of the fact; does not know weights or other destinations.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from .ewma import DecayedMean, DecayedSum
+from .health import Health
+from .outcome import Outcome
+from .weight import error_rate
+
+DECAY_S: Final = 10.0  # Finagle, linkerd and Envoy's contrib estimator use the same
+PING_DECAY_S: Final = 5.0
+MIN_EVIDENCE: Final = 5.0  # answers' worth below which calls say nothing yet
+
+
+def _slow_mean() -> DecayedMean:
+    return DecayedMean(DECAY_S)
+
+
+def _slow_sum() -> DecayedSum:
+    return DecayedSum(DECAY_S)
+
+
+@dataclass(slots=True)
+class Observed:
+    """The observed side of a destination; `key` names it in shared memory and is never used for another."""
+
+    key: str
+    ramp_from_s: float | None = None  # when slow start began; None for a destination that does not ramp
+    health: Health = field(default_factory=Health)
+    response_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to first reply, of calls
+    depth: DecayedMean = field(default_factory=_slow_mean)  # requests in flight that a call met, itself included
+    ping_time: DecayedMean = field(default_factory=lambda: DecayedMean(PING_DECAY_S))  # seconds
+    successes: DecayedSum = field(default_factory=_slow_sum)
+    failures: DecayedSum = field(default_factory=_slow_sum)
+    trying_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to 100 Trying
+    beyond_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to what followed the 100
+    retry_after_until_s: float = 0.0
+    disabled: bool = False  # by dispatcher.set_state
+    learned: float = 1.0  # capacity x errors as in force, limited in its speed
+
+    def on_answer(self, response_time_s: float, depth: int, outcome: Outcome, *, now_s: float) -> None:
+        """Take a call's first reply. A failure's time is that of its refusal and says nothing of speed."""
+        self.on_outcome(outcome, now_s=now_s)
+        if not outcome.failed:
+            self.response_time.add(response_time_s, now_s=now_s)
+            self.depth.add(depth, now_s=now_s)
+
+    def on_outcome(self, outcome: Outcome, *, now_s: float) -> None:
+        """Count how an attempt ended."""
+        (self.failures if outcome.failed else self.successes).add(1.0, now_s=now_s)
+
+    def on_late_failure(self, *, now_s: float) -> None:
+        """Turn a success into a failure: a first reply had looked good."""
+        self.successes.add(-min(1.0, self.successes.at(now_s)), now_s=now_s)
+        self.on_outcome(Outcome.FAILURE, now_s=now_s)
+
+    def on_restart(self, *, now_s: float) -> None:
+        """Forget what was learned before the destination was away, and ramp its share up again."""
+        self.ramp_from_s = now_s
+        self.learned = 1.0
+        self.response_time, self.depth = _slow_mean(), _slow_mean()
+        self.successes, self.failures = _slow_sum(), _slow_sum()
+
+    def error_rate(self, now_s: float) -> float:
+        """Return the part of attempts that failed lately, 0..1."""
+        return error_rate(self.successes.at(now_s), self.failures.at(now_s))
+
+    def has_evidence(self, now_s: float) -> bool:
+        """Say whether enough calls were answered lately to judge by them."""
+        return self.response_time.evidence(now_s) >= MIN_EVIDENCE
+
+    def hides_behind_100(self, now_s: float) -> bool:
+        """
+        Say whether 100 Trying comes so much sooner than what follows that it cannot be a sign of work done.
+
+        Ringing makes what follows late by itself, so only a 100 within a hundredth of it counts.
+        """
+        trying, beyond = self.trying_time.value, self.beyond_time.value
+        if trying is None or beyond is None or self.beyond_time.evidence(now_s) < MIN_EVIDENCE:
+            return False
+        return beyond > 0.02 and trying * 100 < beyond

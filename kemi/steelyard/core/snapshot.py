@@ -1,0 +1,86 @@
+"""
+What the control process tells the workers: who may be picked, with which weight, by which rule.
+
+One line of JSON, so that it fits one cell of shared memory and a person can read it.
+Does not know how it travels.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+FORMAT: Final = 1
+
+
+class Rule(StrEnum):
+    """How a worker picks: by turns alone, or by turns and the in-flight count."""
+
+    TURNS = "turns"
+    LEAST = "least"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One destination that may be picked."""
+
+    key: str  # short and never used again for another URI: the name of its shared counters
+    uri: str
+    weight: float  # > 0
+    tier: int = 0
+    manual: bool = False  # its share is the operator's: in-flight counts do not move it
+    holds: bool = False  # a failed request keeps its in-flight place for a while
+    beyond_100: bool = False  # 100 Trying is no first reply
+    no_response_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a pick needs; immutable."""
+
+    version: int = 0
+    rule: Rule = Rule.LEAST
+    max_attempts: int = 3
+    panic: bool = False
+    reason: str = "the control process has not published a list yet"  # why entries is empty, for log and answer
+    entries: Sequence[Entry] = ()
+
+
+def encode(snapshot: Snapshot) -> str:
+    """Write a snapshot as one line of JSON."""
+    return json.dumps(
+        [
+            FORMAT,
+            snapshot.version,
+            snapshot.rule,
+            snapshot.max_attempts,
+            int(snapshot.panic),
+            snapshot.reason,
+            [
+                [e.key, e.uri, e.weight, e.tier, int(e.manual), int(e.holds), int(e.beyond_100), e.no_response_s]
+                for e in snapshot.entries
+            ],
+        ],
+        separators=(",", ":"),
+    )
+
+
+def decode(text: str) -> Snapshot:
+    """
+    Read what encode wrote.
+
+    Raises:
+        ValueError: not such a line, or one of another format.
+    """
+    try:
+        form, version, rule, max_attempts, panic, reason, rows = json.loads(text)
+        if form != FORMAT:
+            raise ValueError(f"snapshot of format {form}, expected {FORMAT}")
+        entries = tuple(
+            Entry(key, uri, weight, tier, bool(manual), bool(holds), bool(beyond), no_response_s)
+            for key, uri, weight, tier, manual, holds, beyond, no_response_s in rows
+        )
+        return Snapshot(version, Rule(rule), max_attempts, bool(panic), reason, entries)
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not a snapshot: {error}") from error

@@ -1,0 +1,72 @@
+"""
+Smooth weighted round robin whose cost does not grow with the number of destinations.
+
+Every destination has a deadline on a virtual clock, its next turn; the earliest is next, and a turn taken moves the
+deadline by 1 / weight. Weights 5, 1, 1 give a a b a c a a and not a a a a a b c. After as many turns as integer weights
+sum to, each has had exactly its own. The place of each in its turn is kept when weights change: restarting it at
+each change would give a proxy of small weight nothing as long as weights change faster than its turn comes.
+Does not know why a destination has its weight.
+Source: earliest deadline first is nginx's smooth weighted round robin with a heap in place of a scan;
+the half-turn start is Webster's rule, which keeps the first cycle fair.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping
+
+
+class Turns:
+    """Whose turn it is, for destinations known by their keys."""
+
+    __slots__ = ("_clock", "_deadlines", "_heap", "_weights")
+
+    def __init__(self) -> None:
+        """Start with nobody in the round."""
+        self._clock = 0.0
+        self._weights: dict[str, float] = {}
+        self._deadlines: dict[str, float] = {}
+        self._heap: list[tuple[float, int, str]] = []
+
+    def reweigh(self, weights: Mapping[str, float], *, phase: float = 0.5) -> None:
+        """
+        Put new weights in force, each destination keeping its place within its turn.
+
+        Args:
+            weights: key -> weight > 0; keys not named leave the round.
+            phase: part of a turn, 0..1, that a newcomer waits for its first one.
+        """
+        deadlines = {}
+        for key, weight in weights.items():
+            known = key in self._deadlines
+            left = (self._deadlines[key] - self._clock) * self._weights[key] if known else phase  # part of a turn
+            deadlines[key] = left / weight
+        self._clock = 0.0
+        self._weights = dict(weights)
+        self._deadlines = deadlines
+        self._heap = [(deadline, order, key) for order, (key, deadline) in enumerate(deadlines.items())]
+        heapq.heapify(self._heap)
+
+    def next(self, excluded: Iterable[str] = ()) -> str | None:
+        """
+        Take the next turn.
+
+        Args:
+            excluded: keys that must not have it; they keep their places.
+
+        Returns:
+            A key, or None when everybody is excluded.
+        """
+        passed_over = []
+        taken = None
+        while self._heap:
+            deadline, order, key = self._heap[0]
+            if key in excluded:
+                passed_over.append(heapq.heappop(self._heap))
+                continue
+            self._clock = max(self._clock, deadline)
+            self._deadlines[key] = deadline + 1.0 / self._weights[key]
+            heapq.heapreplace(self._heap, (self._deadlines[key], order, key))
+            taken = key
+            break
+        for item in passed_over:
+            heapq.heappush(self._heap, item)
+        return taken

@@ -1,0 +1,126 @@
+"""
+How a destination's weight is made: declared x capacity x errors x slow start.
+
+Pure arithmetic on one tick's numbers; does not know time, Redis or who asks.
+Source: the factors and constants follow gRFC A58 and Envoy (caps, neutral value), the SRE book and linkerd (errors),
+and this project's own simulations; each constant says which.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+CAPACITY_MIN: Final = 0.1  # gRPC static stride and Envoy keep a weight within 0.1 .. 10 of the usual
+CAPACITY_MAX: Final = 10.0
+RESPONSE_TIME_FLOOR_S: Final = 0.002  # below this, differences are the scheduler's, not the proxy's
+NEUTRAL: Final = 1.0
+
+ERROR_PRIOR: Final = 5.0  # requests: one early failure must not look like a broken proxy (Finagle asks for five)
+ERROR_FLOOR: Final = 0.05  # a proxy that heals must be found healed: never at zero
+GROWTH_PER_S: Final = 1.15  # fast down, slow up: a healed proxy's caches are cold
+SHRINK_PER_S: Final = 0.5
+SLOW_START_MIN: Final = 0.1  # Envoy's min_weight_percent
+
+HOLD_MARGIN: Final = 0.1  # how much worse than the best a proxy must fail before failures hold their slots
+HOLD_QUIET: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What a weight is the product of; each is dimensionless and 1 where it changes nothing."""
+
+    declared: float
+    capacity: float = NEUTRAL
+    errors: float = NEUTRAL
+    slow_start: float = NEUTRAL
+
+    @property
+    def weight(self) -> float:
+        """The product; comparable only within one set."""
+        return self.declared * self.capacity * self.errors * self.slow_start
+
+
+def capacity_factors(estimates: Mapping[str, float | None]) -> dict[str, float]:
+    """
+    Scale capacity estimates to factors around 1.
+
+    Args:
+        estimates: destination -> estimate > 0 in any common unit, or None where nothing is known.
+
+    Returns:
+        destination -> estimate over the median of the known ones, within CAPACITY_MIN .. CAPACITY_MAX;
+        NEUTRAL where nothing is known, so that a newcomer is tried like a median proxy (gRFC A58's rule).
+    """
+    known = [estimate for estimate in estimates.values() if estimate is not None]
+    if not known:
+        return dict.fromkeys(estimates, NEUTRAL)
+    median = statistics.median(known)
+    return {
+        uri: NEUTRAL if estimate is None else min(max(estimate / median, CAPACITY_MIN), CAPACITY_MAX)
+        for uri, estimate in estimates.items()
+    }
+
+
+def error_rate(successes: float, failures: float) -> float:
+    """Return failures as a part of all outcomes, 0..1, leaning to 0 while there are few of them."""
+    return failures / (successes + failures + ERROR_PRIOR)
+
+
+def error_factor(rate: float) -> float:
+    """Return the factor for an error rate: its square hurts a proxy that fails half its calls by three quarters."""
+    return max(ERROR_FLOOR, (1.0 - rate) ** 2)
+
+
+def holding(rates: Mapping[str, float]) -> set[str]:
+    """
+    Say at which destinations a failed request keeps its place among the in-flight ones for a while.
+
+    A proxy that answers 503 in a millisecond would otherwise look idle and attract every call. Where all fail alike,
+    held places would only hide the real load, so a destination holds only while it is worse than the best other one.
+
+    Args:
+        rates: destination -> error rate 0..1.
+
+    Source: SRE book, chapter 20 (errors count as active requests); the relative test is this project's.
+    """
+    lowest_two = sorted(rates.values())[:2]
+    held = set()
+    for uri, rate in rates.items():
+        others = lowest_two[1:] if rate == lowest_two[0] else lowest_two[:1]
+        best_other = others[0] if others else 0.0
+        if best_other <= HOLD_QUIET or rate >= best_other + HOLD_MARGIN:
+            held.add(uri)
+    return held
+
+
+def slow_start_factor(age_s: float | None, duration_s: float) -> float:
+    """
+    Return the ramp from SLOW_START_MIN to 1, linear in the time since joining or returning.
+
+    Args:
+        age_s: seconds since then; None for a destination that never has to ramp (present at start-up).
+        duration_s: length of the ramp; 0 for none.
+    """
+    if age_s is None or age_s >= duration_s:
+        return 1.0
+    return max(SLOW_START_MIN, age_s / duration_s)
+
+
+def limit_change(factor: float, previous: float, elapsed_s: float) -> float:
+    """
+    Keep a learned factor from moving faster than SHRINK_PER_S down and GROWTH_PER_S up.
+
+    Args:
+        factor: what it ought to be now, > 0.
+        previous: what is in force, > 0.
+        elapsed_s: seconds since `previous` was in force, >= 0.
+    """
+    return min(max(factor, previous * math.pow(SHRINK_PER_S, elapsed_s)), previous * math.pow(GROWTH_PER_S, elapsed_s))
+
+
+def shares(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return each weight in percent of their sum; all 0 when the sum is 0."""
+    total = sum(weights.values())
+    return {uri: 100.0 * weight / total if total > 0 else 0.0 for uri, weight in weights.items()}

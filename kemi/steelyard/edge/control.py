@@ -1,0 +1,247 @@
+"""
+The control process: one tick drains the facts, reads the list, asks the balancer and passes its decisions on.
+
+    facts, list --> balancer.decide --> board (workers), Redis (operator), dispatcher (mirror), disk (last good list)
+
+Each tick returns. Nothing here runs in a SIP worker.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ..core.balancer import Balancer, Decision, Event
+from ..core.declared import Declared, Rejected, read_list
+from ..core.destination import Destination, State
+from ..core.outcome import parse_retry_after
+from ..core.snapshot import encode
+from .kamailio import Kamailio
+from .last_good import LastGood
+from .mirror import Mirror
+from .shared import Board, Facts, InFlight
+from .store import Store, StoreUnavailable
+
+READ_INTERVAL_S: Final = 0.2  # with a tick of 0.1 s, a redis-cli command is in force within 0.3 s
+SWEEP_INTERVAL_S: Final = 1.0
+
+
+class Control:
+    """What the control process does, ten times a second."""
+
+    def __init__(  # noqa: PLR0913 - one per part of the outside world
+        self,
+        kamailio: Kamailio,
+        snapshots: Board,
+        probes: Board,
+        in_flight: InFlight,
+        facts: Facts,
+        store: Store,
+        mirror: Mirror,
+        last_good: LastGood,
+        clock_us: Callable[[], int],
+    ) -> None:
+        """Take the adapters and the monotonic clock in microseconds."""
+        self._sip = kamailio
+        self._snapshots = snapshots
+        self._probes = probes
+        self._in_flight = in_flight
+        self._facts = facts
+        self._store = store
+        self._mirror = mirror
+        self._last_good = last_good
+        self._clock_us = clock_us
+        self._balancer = Balancer()
+        self._declared: Declared | None = None  # None before the first list
+        self._raw: Mapping[str, Mapping[str, str] | None] | None = None
+        self._refused: set[Rejected] = set()
+        self._store_lost = False
+        self._probes_version = 0
+        self._read_s = self._swept_s = float("-inf")
+        self._retiring: dict[str, float] = {}
+
+    def tick(self) -> None:
+        """Do one round of work and return."""
+        now_us = self._clock_us()
+        now_s = now_us / 1e6
+        self._take_facts(now_s)
+        if now_s - self._read_s >= READ_INTERVAL_S:
+            self._read_s = now_s
+            self._read_list(now_s)
+        if self._declared is None:
+            return
+        if now_s - self._swept_s >= SWEEP_INTERVAL_S:
+            self._swept_s = now_s
+            self._sweep(now_us)
+        self._look_at_dispatcher()
+        in_flight = {key: self._in_flight.count(key) for key in self._balancer.answer_times()}
+        decision = self._balancer.decide(in_flight, now_s=now_s)
+        self._publish(decision)
+        self._mirror.sync(self._mirrored(), self._balancer.up())
+        self._report(decision)
+
+    # --- facts ---
+
+    def _take_facts(self, now_s: float) -> None:
+        for kind, fields in self._facts.drain():
+            self._take_fact(kind, fields, now_s)
+
+    def _take_fact(self, kind: str, fields: list[str], now_s: float) -> None:
+        balancer = self._balancer
+        match kind, fields:
+            case "answer", [key, elapsed_us, depth, status, retry_after]:
+                wait_s = parse_retry_after(retry_after)
+                balancer.on_answer(key, int(elapsed_us) / 1e6, int(depth), int(status), wait_s, now_s=now_s)
+            case "failure", [key, _, retry_after]:
+                balancer.on_failure(key, parse_retry_after(retry_after), now_s=now_s)
+            case "silence", [key]:
+                balancer.on_silence(key, now_s=now_s)
+            case "beyond", [key, trying_us, beyond_us]:
+                balancer.on_beyond(key, int(trying_us) / 1e6, int(beyond_us) / 1e6, now_s=now_s)
+            case "ping", [call_id, uri, sent_us]:
+                balancer.on_ping(call_id, uri, sent_s=int(sent_us) / 1e6)
+            case "pong", [call_id, status, received_us]:
+                balancer.on_pong(call_id, int(status), received_s=int(received_us) / 1e6)
+            case _:
+                self._sip.warn(f"fact not understood, ignored: {kind} {fields}")
+
+    def _sweep(self, now_us: int) -> None:
+        for key, no_response_s in self._balancer.answer_times().items():
+            self._in_flight.sweep(key, now_us, no_response_s)
+        for key, no_response_s in list(self._retiring.items()):
+            self._in_flight.sweep(key, now_us, no_response_s)
+            if self._in_flight.count(key) == 0:
+                self._in_flight.forget(key)
+                del self._retiring[key]
+
+    # --- the operator's list ---
+
+    def _read_list(self, now_s: float) -> None:
+        try:
+            raw = self._store.read_list()
+        except StoreUnavailable as error:
+            self._on_store_lost(str(error), now_s)
+            return
+        came_back = self._store_lost
+        if came_back:
+            self._store_lost = False
+            self._tell(Event("store found", "", "Redis answers again"))
+            if not raw["weight"] and self._declared is not None and self._declared.destinations:
+                self._tell(Event("store empty", "", "Redis came back without a list; the last one stays in force"))
+                self._raw = raw
+                return
+        if raw == self._raw:
+            return
+        self._raw = raw
+        self._declare(raw, now_s)
+
+    def _on_store_lost(self, reason: str, now_s: float) -> None:
+        if not self._store_lost:
+            self._store_lost = True
+            self._tell(Event("store lost", "", f"{reason}; calls go on with the last list"))
+        if self._declared is None:
+            self._start_from_disk(now_s)
+
+    def _start_from_disk(self, now_s: float) -> None:
+        """Take the last good list while Redis has not been seen yet."""
+        try:
+            text = self._last_good.load()
+        except (OSError, ValueError) as error:
+            self._sip.error(f"no list to start from: {error}")
+            text = None
+        if text:
+            self._declare(text, now_s)
+            self._tell(Event("last good list", "", "started from the list on disk, without Redis"))
+        else:
+            self._declared = Declared()
+
+    def _declare(self, raw: Mapping[str, Mapping[str, str] | None], now_s: float) -> None:
+        before = self._declared or Declared()
+        declared, rejected = read_list(raw, before)
+        self._tell_refused(rejected, raw)
+        left = before.destinations.keys() - declared.destinations.keys()
+        keys_before = self._balancer.answer_times()
+        self._balancer.declare(declared, now_s=now_s)
+        keys = self._balancer.answer_times()
+        self._retiring.update({key: wait for key, wait in keys_before.items() if key not in keys})
+        self._declared = declared
+        if declared.text != before.text and declared.destinations:
+            self._save(declared)
+        with contextlib.suppress(StoreUnavailable):  # the next reading tells
+            self._store.forget_why(left)
+
+    def _save(self, declared: Declared) -> None:
+        try:
+            self._last_good.save(declared.text)
+        except OSError as error:
+            self._sip.error(f"the last good list could not be written to disk: {error}")
+
+    def _tell_refused(self, rejected: list[Rejected], raw: Mapping[str, Mapping[str, str] | None]) -> None:
+        """Name each refused value once, until it is mended."""
+        unreadable = [Rejected(name, "", "", "expected a hash") for name, fields in raw.items() if fields is None]
+        refused = set(rejected) | set(unreadable)
+        for item in sorted(refused - self._refused, key=lambda r: (r.hash, r.field)):
+            value = item.value if len(item.value) <= 80 else item.value[:77] + "..."
+            stays = "the last good value stays"
+            reason = f"{self._store.key(item.hash)} {item.field} {value!r} refused: {item.reason}; {stays}"
+            self._tell(Event("rejected", item.field if item.hash != "settings" else "", reason))
+        self._refused = refused
+
+    # --- decisions ---
+
+    def _publish(self, decision: Decision) -> None:
+        if decision.snapshot is not None:
+            self._snapshots.publish(decision.snapshot.version, encode(decision.snapshot))
+        if decision.probes is not None:
+            self._probes_version += 1
+            table = {uri: [probe.interval_s, probe.timeout_s] for uri, probe in decision.probes.items()}
+            self._probes.publish(self._probes_version, json.dumps(table))
+
+    def _mirrored(self) -> dict[str, bool]:
+        disabled = self._balancer.disabled()
+        return {uri: uri in disabled or uri in self._in_maint() for uri in self._destinations()}
+
+    def _in_maint(self) -> set[str]:
+        return {uri for uri, d in self._destinations().items() if d.state is State.MAINT}
+
+    def _destinations(self) -> Mapping[str, Destination]:
+        return self._declared.destinations if self._declared is not None else {}
+
+    def _look_at_dispatcher(self) -> None:
+        seen = self._mirror.disabled_by_operator(self._in_maint())
+        for uri, disabled in (seen or {}).items():
+            self._balancer.on_disabled(uri, disabled=disabled)
+
+    def _report(self, decision: Decision) -> None:
+        for event in decision.events:
+            self._tell(event)
+        if decision.standings is not None:
+            updated_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self._store.queue_why(
+                {
+                    s.uri: {
+                        **s.fields,
+                        "effective": f"{s.share_percent:.2f}",
+                        "capacity": f"{s.factors.capacity:.3f}",
+                        "errors": f"{s.factors.errors:.3f}",
+                        "slow_start": f"{s.factors.slow_start:.3f}",
+                        "reason": s.reason,
+                        "updated_at": updated_at,
+                    }
+                    for s in decision.standings
+                }
+            )
+        if self._store_lost:
+            return
+        try:
+            if decision.standings is not None:
+                self._store.write_shares({s.uri: s.share_percent for s in decision.standings})
+            self._store.write_why()
+            self._store.write_events()
+        except StoreUnavailable as error:
+            self._on_store_lost(str(error), self._clock_us() / 1e6)
+
+    def _tell(self, event: Event) -> None:
+        self._sip.notice(f"{event.kind} {event.destination} {event.reason}".replace("  ", " "))
+        self._store.queue_event({"kind": event.kind, "destination": event.destination, "reason": event.reason})

@@ -1,0 +1,103 @@
+"""
+Kamailio's dispatcher, made to show the same destinations and to ping them.
+
+The list goes to dispatcher's file and is reloaded; up and down follow with set_state. What an operator disables with
+`dispatcher.set_state d` is read back, survives our reloads and is honoured.
+Does not decide who is up.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+ACTIVE: Final = 0
+DISABLED: Final = 4  # dispatcher's flag
+# A paced round of pings lasts nearly a second and walks the list that a second reload would free under it.
+MIN_RELOAD_INTERVAL_S: Final = 2.0
+LOOK_INTERVAL_S: Final = 0.25
+
+FILE_NAME: Final = "dispatcher.list"
+
+
+class Mirror:
+    """The dispatcher set that mirrors one destination set."""
+
+    def __init__(self, ksr: Any, run_dir: Path, set_id: str, clock_s: Callable[[], float]) -> None:  # noqa: ANN401
+        """Take Kamailio's API, the run folder, the set's number and the monotonic clock."""
+        self._ksr = ksr
+        self._path = run_dir / FILE_NAME
+        self._set_id = int(set_id)
+        self._clock_s = clock_s
+        self._written: dict[str, bool] = {}
+        self._shown_up: dict[str, bool] = {}
+        self._reloaded_s = float("-inf")
+        self._looked_s = float("-inf")
+
+    def write_file(self, uris: Mapping[str, bool]) -> None:
+        """Write the list, each URI with whether it is disabled, whole or not at all."""
+        lines = [f"{self._set_id} {uri} {DISABLED if off else ACTIVE} 0\n" for uri, off in uris.items()]
+        part = self._path.with_suffix(".part")
+        part.write_text("# written by Steelyard from Redis; changes made here are lost\n" + "".join(lines))
+        part.replace(self._path)
+
+    def sync(self, uris: Mapping[str, bool], up: Mapping[str, bool]) -> None:
+        """
+        Bring dispatcher up to date where it differs.
+
+        Args:
+            uris: URI -> disabled (in maint, or by the operator's set_state).
+            up: URI -> up, by our own count of pings.
+        """
+        if uris != self._written and self._clock_s() - self._reloaded_s >= MIN_RELOAD_INTERVAL_S:
+            self.write_file(uris)
+            self._call("dispatcher.reload")
+            self._written = dict(uris)
+            self._shown_up = dict.fromkeys(uris, True)
+            self._reloaded_s = self._clock_s()
+        for uri, disabled in self._written.items():
+            is_up = up.get(uri, True)
+            if not disabled and self._shown_up.get(uri) is not is_up:
+                self._call("dispatcher.set_state", ["ap" if is_up else "ip", self._set_id, uri])
+                self._shown_up[uri] = is_up
+
+    def disabled_by_operator(self, expected: Iterable[str]) -> dict[str, bool] | None:
+        """
+        Look at dispatcher's flags for what an operator changed with set_state.
+
+        Args:
+            expected: URIs that we ourselves mirror as disabled for Redis' sake (maint).
+
+        Returns:
+            URI -> disabled by the operator, for every mirrored URI; None when it was not time to look, or while a
+            change of ours is still to be mirrored.
+        """
+        now_s = self._clock_s()
+        if now_s - self._looked_s < LOOK_INTERVAL_S or not self._written:
+            return None
+        self._looked_s = now_s
+        ours = set(expected)
+        return {
+            uri: "D" in flags and uri not in ours
+            for uri, flags in self._flags().items()
+            if uri in self._written and (uri not in ours)
+        }
+
+    def _flags(self) -> dict[str, str]:
+        answer = self._call("dispatcher.list")
+        flags = {}
+        for record in answer.get("RECORDS", []):
+            for target in record["SET"]["TARGETS"]:
+                flags[target["DEST"]["URI"]] = target["DEST"]["FLAGS"]
+        return flags
+
+    def _call(self, method: str, params: list[Any] | None = None) -> dict[str, Any]:
+        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "id": 1}
+        if params is not None:
+            request["params"] = params
+        self._ksr.jsonrpcs.exec(json.dumps(request))
+        answer = json.loads(self._ksr.pv.gete("$jsonrpl(body)") or "{}")
+        if "error" in answer:
+            self._ksr.warn(f"{method} {params or ''} failed: {answer['error'].get('message')}\n")
+        result = answer.get("result")
+        return result if isinstance(result, dict) else {}

@@ -1,0 +1,95 @@
+"""
+The pings that Kamailio's dispatcher sends: which of them leave, and when.
+
+Dispatcher walks its whole list once a second, in a timer process that serves nothing else. Each ping passes here
+before it is sent: one that is not due is dropped without a word, the others wait their turn, so that a thousand pings
+do not leave in one burst. Their answers are filed as facts by whichever worker receives them.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from .kamailio import Kamailio
+from .shared import Board, Facts
+
+ROUND_S: Final = 1.0  # dispatcher's ds_ping_interval
+SPREAD_S: Final = 0.8  # of each round; the rest is slack for the walk itself
+MAX_GAP_S: Final = 0.2
+
+
+class Random(Protocol):
+    """The one method of random.Random that pinging needs."""
+
+    def random(self) -> float:
+        """Return a float in [0, 1)."""
+
+
+class Pinger:
+    """What happens to a ping before and after it is sent."""
+
+    def __init__(  # noqa: PLR0913 - one per part of the outside world
+        self,
+        kamailio: Kamailio,
+        board: Board,
+        facts: Facts,
+        clock_us: Callable[[], int],
+        sleep: Callable[[float], None],
+        rng: Random,
+    ) -> None:
+        """Take the adapters, the monotonic clock in microseconds, a sleep in seconds and the jitter's randomness."""
+        self._sip = kamailio
+        self._board = board
+        self._facts = facts
+        self._clock_us = clock_us
+        self._sleep = sleep
+        self._rng = rng
+        self._version = 0
+        self._table: dict[str, tuple[float, float]] = {}
+        self._sent_us: dict[str, int] = {}
+        self._round_began_us = 0
+        self._in_round = 0
+
+    def on_local_request(self, uri: str) -> None:
+        """Send, delay or drop the ping that dispatcher is about to send to `uri`."""
+        self._refresh()
+        interval_s, timeout_s = self._table.get(uri, (0.0, 0.0))
+        if not interval_s or not self._is_due(uri, interval_s):
+            self._sip.drop()
+            return
+        self._await_turn()
+        self._sip.arm_probe("ksr_pong", timeout_s=timeout_s)
+        now_us = self._clock_us()
+        self._sent_us[uri] = now_us
+        self._facts.put("ping", self._sip.call_id(), uri, now_us)
+
+    def on_pong(self) -> None:
+        """File the answer to a ping."""
+        status = self._sip.status()
+        if status >= 200:
+            self._facts.put("pong", self._sip.call_id(), status, self._clock_us())
+
+    def _refresh(self) -> None:
+        version = self._board.version()
+        if version == self._version:
+            return
+        self._version = version
+        self._table = {uri: (interval, timeout) for uri, (interval, timeout) in json.loads(self._board.text()).items()}
+        self._sent_us = {uri: sent for uri, sent in self._sent_us.items() if uri in self._table}
+
+    def _is_due(self, uri: str, interval_s: float) -> bool:
+        sent_us = self._sent_us.get(uri)
+        # Half a round early is due: the round after would be half a round late.
+        return sent_us is None or self._clock_us() - sent_us >= (interval_s - ROUND_S / 2) * 1e6
+
+    def _await_turn(self) -> None:
+        """Wait for this ping's place in the round: evenly spaced, each jittered within its gap."""
+        now_us = self._clock_us()
+        if now_us - self._round_began_us > (ROUND_S + SPREAD_S) / 2 * 1e6:
+            self._round_began_us = now_us
+            self._in_round = 0
+        gap_s = min(SPREAD_S / max(len(self._table), 1), MAX_GAP_S)
+        turn_us = self._round_began_us + (self._in_round + self._rng.random()) * gap_s * 1e6
+        self._in_round += 1
+        if turn_us > now_us:
+            self._sleep((turn_us - now_us) / 1e6)

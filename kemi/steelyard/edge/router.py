@@ -1,0 +1,264 @@
+"""
+The callbacks of the SIP workers: read facts, ask the picker, act.
+
+    request --> checks --> in a dialog? follow its Route --> else pick, take a place, relay
+    reply   --> first one? give the place back, file its time and outcome
+    failure --> 503, silence, not sent? pick another one not yet tried --> none left? one final answer
+
+Never touches Redis, never waits. Does not know how weights come about.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ..core.outcome import SERVICE_UNAVAILABLE, of_status
+from ..core.picker import Picker
+from ..core.snapshot import Entry, Snapshot, decode
+from .attempt import Attempt, Phase
+from .kamailio import DIALOG_FORMING, Kamailio
+from .shared import Board, Dialogs, Facts, InFlight
+
+NOT_DIALOG_STARTING: Final = frozenset({"ACK", "BYE", "PRACK", "UPDATE", "INFO"})
+TRYING: Final = 100
+TIMEOUT: Final = 408
+
+
+class Router:
+    """What one worker does with requests and replies."""
+
+    def __init__(  # noqa: PLR0913 - one per part of the outside world
+        self,
+        kamailio: Kamailio,
+        board: Board,
+        in_flight: InFlight,
+        facts: Facts,
+        dialogs: Dialogs,
+        picker: Picker,
+        clock_us: Callable[[], int],
+    ) -> None:
+        """Take the adapters, the picker and the monotonic clock in microseconds."""
+        self._sip = kamailio
+        self._board = board
+        self._in_flight = in_flight
+        self._facts = facts
+        self._dialogs = dialogs
+        self._picker = picker
+        self._clock_us = clock_us
+        self._snapshot = Snapshot()
+
+    # --- requests ---
+
+    def on_request(self) -> None:
+        """Serve one request from the network."""
+        sip = self._sip
+        method = sip.method()
+        if not sip.hops_left():
+            if method != "ACK":
+                sip.answer(483, "Too Many Hops")
+            return
+        if not sip.is_sane():
+            return
+        if method == "CANCEL":
+            self._cancel()
+        elif sip.in_dialog():
+            self._in_dialog(method)
+        else:
+            self._new_request(method)
+
+    def _cancel(self) -> None:
+        if self._sip.matches_transaction():
+            self._sip.relay()
+        else:
+            self._sip.answer(481, "Call/Transaction Does Not Exist")
+
+    def _in_dialog(self, method: str) -> None:
+        sip = self._sip
+        if method != "ACK" and sip.is_absorbed():
+            return
+        if not sip.follow_route() and not self._follow_note(method):
+            # An ACK for one of our own answers ends here; any other that belongs to no call is dropped.
+            if method == "ACK":
+                sip.matches_transaction()
+            else:
+                sip.answer(481, "Call/Transaction Does Not Exist")
+            return
+        if method in DIALOG_FORMING:
+            sip.record_route()  # RFC 3261 section 16.6, step 4: for a peer that has lost its route set
+        if not sip.relay() and method != "ACK":
+            sip.answer_statefully(500, "Next Hop Unreachable")
+
+    def _follow_note(self, method: str) -> bool:
+        """Point a request that names no Route to where its call was sent; False when no such call is known."""
+        call_id = self._sip.call_id()
+        uri = self._dialogs.find(call_id)
+        if uri is None:
+            return False
+        self._sip.point_to(uri)
+        if method == "BYE":
+            # Its retransmissions are absorbed, its ACK may still be on the way.
+            self._dialogs.note(call_id, uri)
+        else:
+            self._dialogs.note(call_id, uri, keep=True)
+        return True
+
+    def _new_request(self, method: str) -> None:
+        sip = self._sip
+        if method in NOT_DIALOG_STARTING:
+            # An ACK for a negative answer has no To tag of ours only when a caller is broken; nothing can be answered.
+            if method == "ACK":
+                sip.is_absorbed()
+            else:
+                sip.answer(481, "Call/Transaction Does Not Exist")
+            return
+        if sip.is_absorbed():
+            return
+        sip.follow_route()
+        snapshot = self._current()
+        if method == "OPTIONS" and sip.is_for_us():
+            self._answer_ping(snapshot)
+            return
+        if method in DIALOG_FORMING:
+            sip.record_route()
+        if not sip.begin():
+            return
+        sip.remember("method", method)
+        if not self._send_to_another([]):
+            self._refuse(method, snapshot)
+
+    def _refuse(self, method: str, snapshot: Snapshot) -> None:
+        reason = snapshot.reason or "no destination could be sent to"
+        self._sip.answer_statefully(SERVICE_UNAVAILABLE, "No Destination Available")
+        self._sip.warn(f"{method} {self._sip.call_id()} answered 503: {reason}")
+
+    def _answer_ping(self, snapshot: Snapshot) -> None:
+        if snapshot.entries:
+            self._sip.answer(200, "OK")
+        else:
+            self._sip.answer(SERVICE_UNAVAILABLE, "No Destination Available")
+
+    def _current(self) -> Snapshot:
+        """Return the snapshot in force, reading it again only when the control process has published a new one."""
+        if self._board.version() != self._snapshot.version:
+            self._snapshot = decode(self._board.text())
+            self._picker.refresh(self._snapshot)
+        return self._snapshot
+
+    def _send_to_another(self, tried: list[str]) -> bool:
+        """
+        Send the request to a destination not yet tried.
+
+        Returns:
+            False when there is none left or none of them could be sent to.
+        """
+        sip = self._sip
+        snapshot = self._current()
+        while len(tried) < snapshot.max_attempts:
+            entry = self._picker.pick(self._in_flight.count, tried)
+            if entry is None:
+                return False
+            number = len(tried)
+            tried.append(entry.key)
+            if number:
+                sip.renew()
+            sip.point_to(entry.uri)
+            sip.arm("ksr_reply", "ksr_failure", no_response_s=entry.no_response_s)
+            now_us = self._clock_us()
+            depth = self._in_flight.enter(entry.key, now_us)
+            attempt = Attempt(entry.key, entry.uri, entry.no_response_s, now_us, depth)
+            sip.remember("tried", " ".join(tried))
+            sip.remember(f"attempt{number}", attempt.encode())
+            if sip.relay():
+                return True
+            self._silence(attempt, number)
+            if sip.is_cancelled():
+                return True
+        return False
+
+    # --- replies ---
+
+    def on_reply(self) -> None:
+        """Note what a destination answered; runs under the transaction's lock."""
+        sip = self._sip
+        name = f"attempt{sip.attempt()}"
+        text = sip.recall(name)
+        if not text:
+            return
+        attempt = before = Attempt.decode(text)
+        status = sip.status()
+        method = sip.recall("method")
+        entry = self._picker.entry(attempt.key)
+        now_us = self._clock_us()
+        if attempt.trying_us and status != TRYING:
+            self._facts.put("beyond", attempt.key, attempt.trying_us - attempt.sent_us, now_us - attempt.sent_us)
+            attempt = attempt.beyond()
+        if attempt.phase is Phase.SENT:
+            attempt = self._first_reply(attempt, status, entry, now_us)
+        elif of_status(status).failed:
+            self._late_failure(attempt, status, entry, now_us)
+        if attempt is not before:
+            sip.remember(name, attempt.encode())
+        if status < 200:
+            if method != "INVITE":
+                sip.await_final()
+        elif status < 300 and method in DIALOG_FORMING:
+            self._dialogs.note(sip.call_id(), attempt.uri, keep=method != "INVITE")
+
+    def _first_reply(self, attempt: Attempt, status: int, entry: Entry | None, now_us: int) -> Attempt:
+        """Count the reply to an attempt that had none that counts, and return the attempt as it stands now."""
+        if status == TRYING and entry is not None and entry.beyond_100:
+            return attempt.trying(now_us)
+        elapsed_us = now_us - attempt.sent_us
+        self._facts.put("answer", attempt.key, elapsed_us, attempt.depth, status, self._retry_after(status))
+        self._release(attempt, entry, now_us, failed=of_status(status).failed)
+        attempt = attempt.answered()
+        return attempt.trying(now_us) if status == TRYING else attempt
+
+    def _late_failure(self, attempt: Attempt, status: int, entry: Entry | None, now_us: int) -> None:
+        """Count a failure that came after a reply had looked good."""
+        self._facts.put("failure", attempt.key, status, self._retry_after(status))
+        if entry is not None and entry.holds:
+            self._in_flight.enter(attempt.key, now_us)
+
+    def _release(self, attempt: Attempt, entry: Entry | None, now_us: int, *, failed: bool) -> None:
+        """Give an attempt's place back; that of a failed one is held where failures count as load."""
+        if failed and (entry is None or entry.holds):
+            return  # the sweep frees it
+        self._in_flight.leave(attempt.key, attempt.sent_us, now_us, attempt.no_response_s)
+
+    def _retry_after(self, status: int) -> str:
+        """Return a 503's Retry-After as a fact's field: its text without spaces, `-` when there is none."""
+        if status != SERVICE_UNAVAILABLE:
+            return "-"
+        return self._sip.header("Retry-After").replace(" ", "")[:32] or "-"
+
+    # --- failures ---
+
+    def on_failure(self) -> None:
+        """Try another destination for a request that the last one could not take; runs when all branches have ended."""
+        sip = self._sip
+        tried = sip.recall("tried").split()
+        if not tried:
+            return
+        attempt = Attempt.decode(sip.recall(f"attempt{len(tried) - 1}"))
+        method = sip.recall("method")
+        silent = attempt.phase is Phase.SENT and not attempt.trying_us
+        if attempt.phase is Phase.SENT:
+            self._silence(attempt, len(tried) - 1)
+        if sip.is_cancelled():
+            return
+        status = sip.failure_status()
+        if not silent and status != SERVICE_UNAVAILABLE:
+            return  # answered by somebody, or too late to reroute: RFC 3263 section 4.3
+        if self._send_to_another(tried) or sip.is_cancelled():
+            return
+        if self._picker.pick(self._in_flight.count, tried) is None:
+            # Nobody is left who could take any request: the one case in which a proxy may say 503 (RFC 3261 16.7).
+            sip.answer_statefully(SERVICE_UNAVAILABLE, "No Destination Answered")
+        elif method != "INVITE" and silent:
+            sip.answer_statefully(504, "Server Time-out")  # RFC 4320 forbids 408 here
+
+    def _silence(self, attempt: Attempt, number: int) -> None:
+        """Count an attempt that nothing came back from, or that could not be sent."""
+        self._facts.put("silence", attempt.key)
+        self._release(attempt, self._picker.entry(attempt.key), self._clock_us(), failed=True)
+        self._sip.remember(f"attempt{number}", attempt.answered().encode())
