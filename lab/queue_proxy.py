@@ -1,0 +1,46 @@
+"""
+The queue's script: a call keeps its worker for an exponential time and is answered when that is over.
+
+The answer names a phone as the call's other end, as that of a proxy would: the queue is busy with INVITEs alone.
+"""
+
+import random
+import time
+
+import KSR
+
+US_PER_S = 1_000_000
+
+
+class QueueProxy:
+    """Serves INVITEs slowly and everything else at once; retransmissions cost nothing."""
+
+    def child_init(self, _rank: int) -> int:
+        """Give each worker random numbers of its own."""
+        random.seed()
+        return 0
+
+    def ksr_request_route(self, _msg: object) -> int:
+        """Serve one request."""
+        method = KSR.pv.get("$rm")
+        if method == "INVITE":
+            self._serve()
+        elif method == "ACK":
+            KSR.tm.t_check_trans()
+        else:
+            KSR.sl.send_reply(200, "OK")
+        return 1
+
+    def _serve(self) -> None:
+        if KSR.tm.t_newtran() <= 0:
+            return
+        status = KSR.pv.get("$shv(status)")
+        if status == 200:
+            time.sleep(random.expovariate(US_PER_S / KSR.pv.get("$shv(service_us)")))
+            KSR.hdr.append_to_reply(f"Contact: <{KSR.pv.get('$shv(phone)')}>\r\n")
+        KSR.tm.t_reply(status, "OK" if status == 200 else "Busy Queue")
+
+
+def mod_init() -> QueueProxy:
+    """Kamailio calls this once, before it forks."""
+    return QueueProxy()
