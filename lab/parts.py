@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 import redis
 
-from .process import Process, await_condition, free_port
+from .process import Process, await_condition, free_port, free_ports
 
 HOME = Path(__file__).resolve().parent.parent
 SCENARIOS = HOME / "sipp-scenarios"
@@ -73,7 +74,9 @@ def answers_options(port: int) -> bool:
 class Kamailio(Process):
     """A Kamailio of any configuration, with its control socket."""
 
-    def __init__(self, name: str, config: Path, folder: Path, port: int, env: Mapping[str, str], ctl: Path) -> None:
+    def __init__(  # noqa: PLR0913 - what a Kamailio is told
+        self, name: str, config: Path, folder: Path, port: int, env: Mapping[str, str], ctl: Path
+    ) -> None:
         """Prepare."""
         self.port = port
         self.ctl = ctl
@@ -94,6 +97,10 @@ class Kamailio(Process):
         )
         return done.stdout + done.stderr
 
+    def table(self, name: str) -> dict[str, str]:
+        """Return one of its htables."""
+        return dict(re.findall(r"name: (\S+)\s+value: (\S+)", self.rpc("htable.dump", name)))
+
     @property
     def uri(self) -> str:
         """Its address as a destination."""
@@ -103,7 +110,7 @@ class Kamailio(Process):
 class ControlNode(Kamailio):
     """The product itself."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self, folder: Path, redis_url: str, *, port: int = 0, workers: int = 4, tcp: bool = False, **env: str
     ) -> None:
         """Prepare; further keywords are environment variables."""
@@ -156,12 +163,47 @@ class Queue(Kamailio):
         """Calls per second it can serve."""
         return self.workers * 1000 / self.service_ms
 
+    def served(self) -> int:
+        """Return how many calls have reached a worker."""
+        return int(self.table("count").get("calls", "0"))
+
     def slow_to(self, service_ms: float) -> None:
         """Change the mean service time from now on."""
         self.rpc("pv.shvSet", "service_us", "int", str(round(service_ms * 1000)))
 
     def answer_with(self, status: int) -> None:
         """Answer INVITEs with this status, at once unless it is 200."""
+        self.rpc("pv.shvSet", "status", "int", str(status))
+
+
+class Many(Kamailio):
+    """Many downstream proxies in one program: each answers at once and counts its INVITEs."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        """Prepare `count` proxies on neighbouring ports."""
+        self.ports = free_ports(count)
+        name = f"many{self.ports[0]}"
+        ctl = folder / f"{name}.ctl"
+        listen = " ".join(f"udp:127.0.0.1:{port}" for port in self.ports)
+        env = {"MANY_LISTEN": listen, "MANY_CTL": f"unix:{ctl}"}
+        super().__init__(name, HOME / "lab" / "many.cfg", folder, self.ports[0], env, ctl)
+
+    @property
+    def uris(self) -> list[str]:
+        """Their addresses as destinations."""
+        return [f"sip:127.0.0.1:{port}" for port in self.ports]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many INVITEs each has had, by URI."""
+        seen = self.table("count")
+        return {f"sip:127.0.0.1:{port}": int(seen.get(str(port), "0")) for port in self.ports}
+
+    def last_s(self, uri: str) -> float:
+        """Return when the last INVITE came to a proxy, in Unix seconds; 0 when none came."""
+        return float(self.table("last").get(uri.rpartition(":")[2], "0"))
+
+    def answer_with(self, status: int) -> None:
+        """Answer INVITEs with this status from now on."""
         self.rpc("pv.shvSet", "status", "int", str(status))
 
 
@@ -173,7 +215,8 @@ class SippProxy(Process):
         self.port = port or free_port()
         source = ["-sn", scenario[1:]] if scenario.startswith("-") else ["-sf", str(SCENARIOS / f"{scenario}.xml")]
         self._stat = folder / f"uas{self.port}.csv"
-        argv = [SIPP, *source, "-i", "127.0.0.1", "-p", str(self.port), "-nostdin", "-nd", "-trace_stat", "-fd", "1"]
+        argv = [SIPP, *source, "-i", "127.0.0.1", "-p", str(self.port), "-nostdin", "-trace_stat", "-fd", "1"]
+        argv += ["-default_behaviors", "all,-abortunexp"]  # a proxy outlives what it does not expect
         super().__init__(f"uas{self.port}", [*argv, "-stf", str(self._stat), *options], folder)
 
     def run(self) -> Self:
@@ -188,7 +231,8 @@ class SippProxy(Process):
 
 def _is_bound(port: int) -> bool:
     wanted = f"0100007F:{port:04X}"
-    return any(line.split()[1] == wanted for line in Path("/proc/net/udp").read_text().splitlines()[1:])
+    tables = [Path("/proc/net/udp"), Path("/proc/net/tcp")]
+    return any(line.split()[1] == wanted for table in tables for line in table.read_text().splitlines()[1:])
 
 
 @dataclass(frozen=True)
@@ -243,11 +287,10 @@ class SippCaller(Process):
         return CallReport(status, successful + failed, successful, failed, self._times(), errors)
 
     def _times(self) -> list[float]:
-        times = []
+        times: list[float] = []
         for path in self._folder_path.glob(f"{self._scenario_name}_{self.pid}_rtt*.csv"):
-            for row in csv.reader(path.open(), delimiter=";"):
-                if len(row) >= 3 and row[2].strip() == "2":
-                    times.append(float(row[1]) / 1000)
+            rows = csv.reader(path.open(), delimiter=";")
+            times += [float(row[1]) / 1000 for row in rows if len(row) >= 3 and row[2].strip() == "2"]
         return sorted(times)
 
 

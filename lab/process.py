@@ -30,6 +30,18 @@ def free_port() -> int:
     raise NotReady("no free port on loopback")
 
 
+def free_ports(count: int) -> list[int]:
+    """Return neighbouring ports that no UDP program uses on loopback at this moment."""
+    for _ in range(100):
+        first = free_port()
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            for port in range(first, first + count):
+                probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                probe.bind(("127.0.0.1", port))
+            return list(range(first, first + count))
+    raise NotReady(f"no {count} neighbouring free ports on loopback")
+
+
 def await_condition(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
     """
     Poll until `condition` holds.
@@ -118,10 +130,8 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGCONT)
             os.killpg(self.pid, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            pass
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # what is left of the group
         self._popen.wait()

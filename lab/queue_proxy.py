@@ -35,6 +35,7 @@ class QueueProxy:
         if KSR.tm.t_newtran() <= 0:
             return
         status = KSR.pv.get("$shv(status)")
+        KSR.htable.sht_inc("count", "calls")
         if status == 200:
             time.sleep(random.expovariate(US_PER_S / KSR.pv.get("$shv(service_us)")))
             KSR.hdr.append_to_reply(f"Contact: <{KSR.pv.get('$shv(phone)')}>\r\n")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .capacity import estimate_capacities
+from .capacity import from_calls, from_pings
 from .declared import Declared
 from .destination import Destination, Mode
 from .ewma import DecayedSum
@@ -136,13 +136,13 @@ class Balancer:
     # --- facts from workers ---
 
     def on_answer(  # noqa: PLR0913 - one fact, whole
-        self, key: str, response_time_s: float, depth: int, status: int, retry_after_s: float, *, now_s: float
+        self, key: str, response_time_s: float, in_flight: int, status: int, retry_after_s: float, *, now_s: float
     ) -> None:
         """Take the first reply to a call: its time, the in-flight count the call met, its status."""
         self._calls.add(1.0, now_s=now_s)
         observed = self._find(key)
         if observed is not None:
-            observed.on_answer(response_time_s, depth, of_status(status), now_s=now_s)
+            observed.on_answer(response_time_s, in_flight, of_status(status), now_s=now_s)
             self._on_sign_of_life(key, now_s=now_s)
             self._on_retry_after(key, retry_after_s, now_s=now_s)
 
@@ -297,7 +297,7 @@ class Balancer:
     def _weigh(self, now_s: float) -> dict[str, Factors]:
         """Return the factors of every destination of the list, usable or not."""
         elapsed_s = now_s - self._weighed_s if self._weighed_s is not None else 0.0
-        capacities = capacity_factors(estimate_capacities(self._observed, now_s))
+        capacities = capacity_factors(self._capacities(now_s))
         factors = {}
         for uri, destination in self._declared.destinations.items():
             observed = self._observed[uri]
@@ -306,6 +306,13 @@ class Balancer:
             observed.learned = limit_change(wanted, observed.learned, elapsed_s)
             factors[uri] = self._in_force(destination, observed.learned / errors, errors, now_s)
         return factors
+
+    def _capacities(self, now_s: float) -> Mapping[str, float | None]:
+        """Return what calls say of each destination's capacity, or, while there are too few of them, what pings say."""
+        by_calls = from_calls({uri: observed.curve for uri, observed in self._observed.items()}, now_s)
+        if by_calls is not None:
+            return by_calls
+        return from_pings({uri: observed.ping_time.value for uri, observed in self._observed.items()})
 
     def _in_force(self, destination: Destination, capacity: float, errors: float, now_s: float) -> Factors:
         """Return the factors that policy and mode let through."""
@@ -451,7 +458,7 @@ class Balancer:
             "state": destination.state,
             "priority": str(destination.priority),
             "health": "up" if observed.health.up else "down",
-            "response_time_ms": _ms(observed.response_time.value if observed.has_evidence(now_s) else None),
+            "response_time_ms": _ms(observed.curve.mean_time(now_s) if observed.has_evidence(now_s) else None),
             "ping_ms": _ms(observed.ping_time.value),
             "in_flight": str(in_flight.get(observed.key, 0)),
             "error_rate": f"{observed.error_rate(now_s):.3f}",

@@ -7,6 +7,8 @@ Facts go in by past-tense methods with the monotonic time of the fact; does not 
 from dataclasses import dataclass, field
 from typing import Final
 
+from .capacity import MIN_EVIDENCE
+from .curve import ResponseCurve
 from .ewma import DecayedMean, DecayedSum
 from .health import Health
 from .outcome import Outcome
@@ -14,11 +16,14 @@ from .weight import error_rate
 
 DECAY_S: Final = 10.0  # Finagle, linkerd and Envoy's contrib estimator use the same
 PING_DECAY_S: Final = 5.0
-MIN_EVIDENCE: Final = 5.0  # answers' worth below which calls say nothing yet
 
 
 def _slow_mean() -> DecayedMean:
     return DecayedMean(DECAY_S)
+
+
+def _curve() -> ResponseCurve:
+    return ResponseCurve(DECAY_S)
 
 
 def _slow_sum() -> DecayedSum:
@@ -32,8 +37,7 @@ class Observed:
     key: str
     ramp_from_s: float | None = None  # when slow start began; None for a destination that does not ramp
     health: Health = field(default_factory=Health)
-    response_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to first reply, of calls
-    depth: DecayedMean = field(default_factory=_slow_mean)  # requests in flight that a call met, itself included
+    curve: ResponseCurve = field(default_factory=_curve)  # of calls, from sent to first reply
     ping_time: DecayedMean = field(default_factory=lambda: DecayedMean(PING_DECAY_S))  # seconds
     successes: DecayedSum = field(default_factory=_slow_sum)
     failures: DecayedSum = field(default_factory=_slow_sum)
@@ -43,12 +47,11 @@ class Observed:
     disabled: bool = False  # by dispatcher.set_state
     learned: float = 1.0  # capacity x errors as in force, limited in its speed
 
-    def on_answer(self, response_time_s: float, depth: int, outcome: Outcome, *, now_s: float) -> None:
+    def on_answer(self, response_time_s: float, in_flight: int, outcome: Outcome, *, now_s: float) -> None:
         """Take a call's first reply. A failure's time is that of its refusal and says nothing of speed."""
         self.on_outcome(outcome, now_s=now_s)
         if not outcome.failed:
-            self.response_time.add(response_time_s, now_s=now_s)
-            self.depth.add(depth, now_s=now_s)
+            self.curve.add(in_flight, response_time_s, now_s=now_s)
 
     def on_outcome(self, outcome: Outcome, *, now_s: float) -> None:
         """Count how an attempt ended."""
@@ -63,7 +66,7 @@ class Observed:
         """Forget what was learned before the destination was away, and ramp its share up again."""
         self.ramp_from_s = now_s
         self.learned = 1.0
-        self.response_time, self.depth = _slow_mean(), _slow_mean()
+        self.curve = _curve()
         self.successes, self.failures = _slow_sum(), _slow_sum()
 
     def error_rate(self, now_s: float) -> float:
@@ -72,7 +75,7 @@ class Observed:
 
     def has_evidence(self, now_s: float) -> bool:
         """Say whether enough calls were answered lately to judge by them."""
-        return self.response_time.evidence(now_s) >= MIN_EVIDENCE
+        return self.curve.evidence(now_s) >= MIN_EVIDENCE
 
     def hides_behind_100(self, now_s: float) -> bool:
         """

@@ -1,16 +1,24 @@
 """
 Which destination gets a request.
 
+By turns alone, or by the in-flight count over the weight with the turns to decide where loads are alike: an idle set
+is served in exact proportion to the weights, a busy one by who is least busy for its weight.
 Knows a snapshot and reads in-flight counts; does not know where either comes from.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Collection
+from itertools import accumulate
+from math import inf
 from typing import Final, Protocol
 
 from .snapshot import Entry, Rule, Snapshot
-from .turns import Turns
+from .turns import Leads, Turns
 
-SCAN_LIMIT: Final = 8  # up to so many destinations are compared with each other; of more, two
+SCAN_LIMIT: Final = 8  # up to so many destinations are all compared; of more, the next in turn and two drawn ones
+DRAWS: Final = 2
+
+InFlight = Callable[[str], int]
 
 
 class Random(Protocol):
@@ -20,66 +28,105 @@ class Random(Protocol):
         """Return a float in [0, 1)."""
 
 
+class _Tier:
+    """The destinations of one priority, and whose turn it is among them."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._turns = Turns()
+        self._leads = Leads()
+        self._entries: dict[str, Entry] = {}
+        self._order: list[Entry] = []
+        self._reach: list[float] = []
+
+    def refresh(self, entries: list[Entry]) -> None:
+        weights = {entry.key: entry.weight for entry in entries}
+        phase = self._rng.random()  # workers out of step with each other
+        self._turns.reweigh(weights, phase=phase)
+        self._leads.reweigh(weights, phase=phase)
+        self._entries = {entry.key: entry for entry in entries}
+        self._order = entries
+        self._reach = list(accumulate(weights.values()))
+
+    def pick(self, rule: Rule, in_flight: InFlight, tried: Collection[str]) -> Entry | None:
+        if rule is Rule.LEAST and len(self._order) <= SCAN_LIMIT:
+            return self._least(in_flight, tried)
+        key = self._turns.next(tried)
+        if key is None:
+            return None
+        head = self._entries[key]
+        if rule is Rule.TURNS or head.manual:
+            return head
+        return self._least_of_few(head, in_flight, tried)
+
+    def _least(self, in_flight: InFlight, tried: Collection[str]) -> Entry | None:
+        """Compare all: in-flight count over weight, plus how far each is ahead of its turn."""
+        best, best_cost = None, 0.0
+        lead_of = self._leads.lead
+        for entry in self._order:
+            key = entry.key
+            if key in tried:
+                continue
+            lead = lead_of(key)
+            # The operator's share is kept by turns alone: taken when due, left when not.
+            cost = in_flight(key) / entry.weight + lead if not entry.manual else inf if lead > 0 else -1.0
+            if best is None or cost < best_cost:
+                best, best_cost = entry, cost
+        if best is not None:
+            self._leads.take(best.key)
+        return best
+
+    def _least_of_few(self, head: Entry, in_flight: InFlight, tried: Collection[str]) -> Entry:
+        """Compare the head of the round with few others, which must be better by half a request."""
+        best, best_cost = head, in_flight(head.key) / head.weight
+        for _ in range(DRAWS):
+            rival = self._order[bisect(self._reach, self._rng.random() * self._reach[-1], hi=len(self._order) - 1)]
+            cost = (in_flight(rival.key) + 0.5) / rival.weight
+            if cost < best_cost and not rival.manual and rival.key not in tried:
+                best, best_cost = rival, cost
+        return best
+
+
 class Picker:
     """Picks for one worker; its state is whose turn it is."""
 
     def __init__(self, rng: Random) -> None:
-        """Take the randomness that sets workers out of step with each other."""
+        """Take the randomness that sets workers out of step and draws rivals."""
         self._rng = rng
         self._entries: dict[str, Entry] = {}
         self._rule = Rule.LEAST
-        self._tiers: list[list[Entry]] = []
-        self._turns: dict[int, Turns] = {}
+        self._tiers: dict[int, _Tier] = {}
 
     def refresh(self, snapshot: Snapshot) -> None:
         """Put a new snapshot in force; turns go on where they were."""
         self._rule = snapshot.rule
         self._entries = {entry.key: entry for entry in snapshot.entries}
-        tiers: dict[int, list[Entry]] = {}
+        by_tier: dict[int, list[Entry]] = {}
         for entry in snapshot.entries:
-            tiers.setdefault(entry.tier, []).append(entry)
-        self._tiers = [tiers[tier] for tier in sorted(tiers)]
-        turns = {tier: self._turns.get(tier) or Turns() for tier in tiers}
-        for tier, entries in tiers.items():
-            turns[tier].reweigh({entry.key: entry.weight for entry in entries}, phase=self._rng.random())
-        self._turns = turns
+            by_tier.setdefault(entry.tier, []).append(entry)
+        tiers = {}
+        for number in sorted(by_tier):
+            tiers[number] = self._tiers.get(number) or _Tier(self._rng)
+            tiers[number].refresh(by_tier[number])
+        self._tiers = tiers
 
     def entry(self, key: str) -> Entry | None:
         """Return the destination of that key, or None when it has left the snapshot."""
         return self._entries.get(key)
 
-    def pick(self, in_flight: Callable[[str], int], tried: Collection[str] = ()) -> Entry | None:
+    def pick(self, in_flight: InFlight, tried: Collection[str] = ()) -> Entry | None:
         """
         Pick a destination not yet tried, from the first tier that has one.
 
         Args:
-            in_flight: key -> requests sent and not answered, over all workers.
+            in_flight: key -> requests sent and not answered, over all workers, >= 0.
             tried: keys that have had this request.
 
         Returns:
             A destination, or None when all have been tried.
         """
-        for entries in self._tiers:
-            turns = self._turns[entries[0].tier]
-            key = turns.next(tried)
-            if key is None:
-                continue
-            first = self._entries[key]
-            if self._rule is Rule.TURNS or first.manual or len(entries) == 1:
-                return first
-            return self._least(first, entries, in_flight, tried)
+        for tier in self._tiers.values():
+            entry = tier.pick(self._rule, in_flight, tried)
+            if entry is not None:
+                return entry
         return None
-
-    def _least(
-        self, first: Entry, entries: list[Entry], in_flight: Callable[[str], int], tried: Collection[str]
-    ) -> Entry:
-        best, best_cost = first, in_flight(first.key) / first.weight
-        if len(entries) <= SCAN_LIMIT:
-            rivals = [e for e in entries if e is not first and not e.manual and e.key not in tried]
-        else:
-            rivals = [entries[int(self._rng.random() * len(entries))]]
-        for rival in rivals:
-            cost = in_flight(rival.key) / rival.weight
-            if cost < best_cost:
-                best, best_cost = rival, cost
-        return best
