@@ -137,7 +137,9 @@ def native_dispatcher(folder: Path, listing: Path, algorithm: int, workers: int 
     return Kamailio("native", HOME / "bench" / "native.cfg", folder, port, env, ctl)
 
 
-def _row(name: str, report: CallReport, cpu_us: float, shares: list[float], mean_s: float, p99_s: float) -> str:
+def _row(  # noqa: PLR0913 - a row has many columns
+    name: str, report: CallReport, cpu_us: float, shares: list[float], mean_s: float, p99_s: float
+) -> str:
     p50, p95, p99 = (report.percentile(part) * 1000 for part in (0.5, 0.95, 0.99))
     ratio, tail = report.mean_s / mean_s, report.percentile(0.99) / p99_s
     return (

@@ -18,8 +18,10 @@ from .destination import Destination, Mode
 from .ewma import DecayedSum
 from .observed import Observed
 from .outcome import Outcome, of_status
+from .pings import Pings
 from .settings import FirstReply, Policy, ProbeMethod, Settings
 from .snapshot import Entry, Rule, Snapshot
+from .standing import Situation, Standing, stand
 from .weight import (
     Factors,
     capacity_factors,
@@ -54,17 +56,6 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where one destination stands after a decision; a row of the operator's view."""
-
-    uri: str
-    share_percent: float
-    factors: Factors
-    reason: str
-    fields: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """What changed; None where nothing did."""
 
@@ -72,12 +63,6 @@ class Decision:
     standings: tuple[Standing, ...] | None
     probes: Mapping[str, Probe] | None
     events: tuple[Event, ...]
-
-
-@dataclass(slots=True)
-class _Ping:
-    uri: str
-    sent_s: float
 
 
 class Balancer:
@@ -90,7 +75,7 @@ class Balancer:
         self._observed: dict[str, Observed] = {}
         self._by_key: dict[str, str] = {}
         self._last_key = 0
-        self._pings: dict[str, _Ping] = {}
+        self._pings = Pings()
         self._events: list[Event] = []
         self._calls = DecayedSum(RATE_DECAY_S)
         self._above_threshold = True
@@ -170,22 +155,18 @@ class Balancer:
     def on_ping(self, call_id: str, uri: str, *, sent_s: float) -> None:
         """Take note of a ping that left."""
         if uri in self._observed:
-            self._pings[call_id] = _Ping(uri, sent_s)
+            self._pings.on_sent(call_id, uri, now_s=sent_s)
 
     def on_pong(self, call_id: str, status: int, *, received_s: float) -> None:
         """Take the answer to a ping; one that comes after its timeout is no answer."""
-        ping = self._pings.pop(call_id, None)
-        observed = self._observed.get(ping.uri) if ping is not None else None
-        if ping is None or observed is None:
+        ping = self._pings.on_answered(call_id, now_s=received_s)
+        if ping is None or ping.uri not in self._observed:
             return
-        response_time_s = received_s - ping.sent_s
-        if response_time_s > self._settings[ping.uri].probe_timeout_s:
+        if ping.age_s > self._settings[ping.uri].probe_timeout_s:
             self._on_lost_ping(ping.uri)
             return
-        observed.ping_time.add(response_time_s, now_s=received_s)
-        # "Full" is not "dead": a proxy that refuses pings is alive, and refuses calls as likely.
-        observed.on_outcome(of_status(status), now_s=received_s)
-        self._on_sign_of_life(observed.key, now_s=received_s)
+        self._observed[ping.uri].on_pong(ping.age_s, of_status(status), now_s=received_s)
+        self._on_sign_of_life(self._observed[ping.uri].key, now_s=received_s)
 
     def _on_sign_of_life(self, key: str, *, now_s: float) -> None:
         uri = self._by_key[key]
@@ -227,7 +208,8 @@ class Balancer:
         Returns:
             What the workers and the operator have to be told.
         """
-        self._expire_pings(now_s)
+        for uri in self._pings.take_lost({u: s.probe_timeout_s for u, s in self._settings.items()}, now_s=now_s):
+            self._on_lost_ping(uri)
         self._check_threshold(now_s)
         due = self._weighed_s is None or now_s - self._weighed_s >= WEIGHT_UPDATE_PERIOD_S
         snapshot = standings = None
@@ -261,15 +243,6 @@ class Balancer:
     def _event(self, kind: str, uri: str, reason: str) -> None:
         self._events.append(Event(kind, uri, reason))
 
-    def _expire_pings(self, now_s: float) -> None:
-        for call_id, ping in list(self._pings.items()):
-            settings = self._settings.get(ping.uri)
-            if settings is None:
-                del self._pings[call_id]
-            elif now_s - ping.sent_s > settings.probe_timeout_s:
-                del self._pings[call_id]
-                self._on_lost_ping(ping.uri)
-
     def _check_threshold(self, now_s: float) -> None:
         threshold = self._declared.settings.threshold_cps
         rate = self._calls.at(now_s) / RATE_DECAY_S
@@ -301,10 +274,10 @@ class Balancer:
         factors = {}
         for uri, destination in self._declared.destinations.items():
             observed = self._observed[uri]
-            errors = error_factor(observed.error_rate(now_s))
-            wanted = capacities[uri] * errors
-            observed.learned = limit_change(wanted, observed.learned, elapsed_s)
-            factors[uri] = self._in_force(destination, observed.learned / errors, errors, now_s)
+            errors = error_factor(observed.error_rate(now_s), observed.failed_in_a_row)
+            observed.capacity = limit_change(capacities[uri], observed.capacity, elapsed_s)
+            observed.errors = min(errors, limit_change(errors, observed.errors, elapsed_s))  # down at once
+            factors[uri] = self._in_force(destination, now_s)
         return factors
 
     def _capacities(self, now_s: float) -> Mapping[str, float | None]:
@@ -314,7 +287,7 @@ class Balancer:
             return by_calls
         return from_pings({uri: observed.ping_time.value for uri, observed in self._observed.items()})
 
-    def _in_force(self, destination: Destination, capacity: float, errors: float, now_s: float) -> Factors:
+    def _in_force(self, destination: Destination, now_s: float) -> Factors:
         """Return the factors that policy and mode let through."""
         policy = self._declared.settings.policy
         if self._panic or destination.mode is Mode.MANUAL:
@@ -323,7 +296,7 @@ class Balancer:
         age_s = now_s - observed.ramp_from_s if observed.ramp_from_s is not None else None
         slow_start = slow_start_factor(age_s, settings.slow_start_s)
         if policy is Policy.ADAPTIVE and self._above_threshold:
-            return Factors(destination.weight, capacity, errors, slow_start)
+            return Factors(destination.weight, observed.capacity, observed.errors, slow_start)
         if policy is Policy.ROUND_ROBIN and self._above_threshold:
             return Factors(1.0, slow_start=slow_start)
         return Factors(destination.weight, slow_start=slow_start)
@@ -392,77 +365,19 @@ class Balancer:
         tier = min((destinations[uri].priority for uri in candidates), default=0)
         weights = {uri: factors[uri].weight for uri in candidates if destinations[uri].priority == tier}
         percent = shares(weights)
+        situation = Situation(self._panic, self._above_threshold, self._declared.settings.policy, tier)
         return tuple(
-            Standing(
-                uri,
-                percent.get(uri, 0.0),
+            stand(
+                destination,
+                self._observed[uri],
                 factors[uri],
-                self._reason(uri, factors[uri], in_tier=uri in weights, now_s=now_s),
-                self._fields(uri, in_flight, now_s),
+                situation,
+                share_percent=percent.get(uri, 0.0),
+                in_flight=in_flight.get(self._observed[uri].key, 0),
+                now_s=now_s,
             )
-            for uri in destinations
+            for uri, destination in destinations.items()
         )
-
-    def _reason(self, uri: str, factors: Factors, *, in_tier: bool, now_s: float) -> str:
-        """Say in words why a destination has its share."""
-        destination, observed = self._declared.destinations[uri], self._observed[uri]
-        out = self._reason_out(destination, observed, now_s)
-        if self._panic and in_tier:
-            return f"panic: tried by declared weight although {out}" if out else "panic: tried by declared weight"
-        if out:
-            return out
-        if not in_tier:
-            return f"priority {destination.priority}: waits until all of lower numbers are out"
-        if destination.mode is Mode.MANUAL:
-            return "manual: the declared weight as it is"
-        if not self._above_threshold:
-            return "below threshold_cps: round robin by declared weight"
-        if self._declared.settings.policy is not Policy.ADAPTIVE:
-            return f"policy {self._declared.settings.policy}"
-        return self._reason_learned(observed, factors, now_s)
-
-    def _reason_out(self, destination: Destination, observed: Observed, now_s: float) -> str:
-        if destination.weight == 0:
-            return "declared weight 0"
-        if not destination.takes_new_calls:
-            return f"state {destination.state}"
-        if observed.disabled:
-            return "disabled with dispatcher.set_state"
-        if not observed.health.up:
-            return f"down: {observed.health.silences} pings in a row unanswered"
-        if observed.retry_after_until_s > now_s:
-            return f"asked by Retry-After to be left alone for {observed.retry_after_until_s - now_s:.0f} s"
-        return ""
-
-    def _reason_learned(self, observed: Observed, factors: Factors, now_s: float) -> str:
-        parts = []
-        if factors.slow_start < 1:
-            parts.append(f"slow start at {factors.slow_start:.0%}")
-        if factors.errors < 0.9:
-            parts.append(f"{observed.error_rate(now_s):.0%} of its requests fail")
-        if not observed.has_evidence(now_s):
-            parts.append("judged by pings: too few calls")
-        elif factors.capacity > 1.1:
-            parts.append(f"clears {factors.capacity:.1f} x the median's calls")
-        elif factors.capacity < 0.9:
-            parts.append(f"clears only {factors.capacity:.1f} x the median's calls")
-        if observed.hides_behind_100(now_s):
-            parts.append("100 Trying comes long before anything else: consider first_reply beyond-100")
-        return "; ".join(parts) or "as declared"
-
-    def _fields(self, uri: str, in_flight: Mapping[str, int], now_s: float) -> dict[str, str]:
-        destination, observed = self._declared.destinations[uri], self._observed[uri]
-        return {
-            "declared": f"{destination.weight:g}",
-            "mode": destination.mode,
-            "state": destination.state,
-            "priority": str(destination.priority),
-            "health": "up" if observed.health.up else "down",
-            "response_time_ms": _ms(observed.curve.mean_time(now_s) if observed.has_evidence(now_s) else None),
-            "ping_ms": _ms(observed.ping_time.value),
-            "in_flight": str(in_flight.get(observed.key, 0)),
-            "error_rate": f"{observed.error_rate(now_s):.3f}",
-        }
 
     def _changed_probes(self) -> dict[str, Probe] | None:
         probes = {}
@@ -480,7 +395,3 @@ class Balancer:
 def _rounded(weight: float) -> float:
     """Keep four digits: enough for any share, and a snapshot that does not change for nothing."""
     return float(f"{weight:.4g}")
-
-
-def _ms(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1000:.3f}"

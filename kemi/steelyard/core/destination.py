@@ -84,11 +84,11 @@ def parse_uri(text: str) -> str:
 
 
 def _check_host(host: str) -> None:
-    looks_numeric = host.startswith("[") or re.fullmatch(r"[0-9.]+", host)
-    if not looks_numeric:
-        return
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        if host.startswith("["):
+            ipaddress.IPv6Address(host[1:-1])
+        elif re.fullmatch(r"[0-9.]+", host):
+            ipaddress.IPv4Address(host)
     except ValueError:
         raise BadValue(f"expected an IP address or a host name, not {host}") from None
 

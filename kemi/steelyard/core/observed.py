@@ -45,7 +45,9 @@ class Observed:
     beyond_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to what followed the 100
     retry_after_until_s: float = 0.0
     disabled: bool = False  # by dispatcher.set_state
-    learned: float = 1.0  # capacity x errors as in force, limited in its speed
+    failed_in_a_row: int = 0  # calls, not pings
+    capacity: float = 1.0  # the factors as in force, limited in their speed
+    errors: float = 1.0
 
     def on_answer(self, response_time_s: float, in_flight: int, outcome: Outcome, *, now_s: float) -> None:
         """Take a call's first reply. A failure's time is that of its refusal and says nothing of speed."""
@@ -54,8 +56,24 @@ class Observed:
             self.curve.add(in_flight, response_time_s, now_s=now_s)
 
     def on_outcome(self, outcome: Outcome, *, now_s: float) -> None:
-        """Count how an attempt ended."""
-        (self.failures if outcome.failed else self.successes).add(1.0, now_s=now_s)
+        """Count how a call ended."""
+        if outcome.failed:
+            self.failed_in_a_row += 1
+            self.failures.add(1.0, now_s=now_s)
+        else:
+            self.failed_in_a_row = 0
+            self.successes.add(1.0, now_s=now_s)
+
+    def on_pong(self, response_time_s: float, outcome: Outcome, *, now_s: float) -> None:
+        """
+        Take the answer to a ping.
+
+        One that refuses is a sign of refused calls; one that does not is none of good ones: a proxy may well answer
+        pings and fail at calls.
+        """
+        self.ping_time.add(response_time_s, now_s=now_s)
+        if outcome.failed:
+            self.failures.add(1.0, now_s=now_s)
 
     def on_late_failure(self, *, now_s: float) -> None:
         """Turn a success into a failure: a first reply had looked good."""
@@ -65,7 +83,8 @@ class Observed:
     def on_restart(self, *, now_s: float) -> None:
         """Forget what was learned before the destination was away, and ramp its share up again."""
         self.ramp_from_s = now_s
-        self.learned = 1.0
+        self.failed_in_a_row = 0
+        self.capacity = self.errors = 1.0
         self.curve = _curve()
         self.successes, self.failures = _slow_sum(), _slow_sum()
 

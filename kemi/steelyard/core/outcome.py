@@ -9,6 +9,7 @@ Does not know what follows from an outcome.
 from enum import StrEnum
 
 SERVICE_UNAVAILABLE = 503
+MAX_DIGITS = 9  # thirty years of seconds; what is longer is as good as for ever
 
 
 class Outcome(StrEnum):
@@ -48,7 +49,7 @@ def parse_retry_after(text: str) -> float:
     end = 0
     while end < len(digits) and digits[end] in "0123456789":
         end += 1
-    if not 0 < end <= 9:
-        return 0.0
     rest = digits[end:].lstrip()
-    return float(digits[:end]) if not rest or rest[0] in "(;" else 0.0
+    if end == 0 or (rest and rest[0] not in "(;"):
+        return 0.0
+    return float(digits[:end][:MAX_DIGITS])

@@ -19,8 +19,10 @@ NEUTRAL: Final = 1.0
 
 ERROR_PRIOR: Final = 5.0  # requests: one early failure must not look like a broken proxy (Finagle asks for five)
 ERROR_FLOOR: Final = 0.05  # a proxy that heals must be found healed: never at zero
+FAILURES_FORGIVEN: Final = 2
 GROWTH_PER_S: Final = 1.15  # fast down, slow up: a healed proxy's caches are cold
 SHRINK_PER_S: Final = 0.5
+LONGEST_TICK_S: Final = 60.0  # a machine that slept for hours must not overflow a power
 SLOW_START_MIN: Final = 0.1  # Envoy's min_weight_percent
 
 HOLD_MARGIN: Final = 0.1  # how much worse than the best a proxy must fail before failures hold their slots
@@ -68,9 +70,18 @@ def error_rate(successes: float, failures: float) -> float:
     return failures / (successes + failures + ERROR_PRIOR)
 
 
-def error_factor(rate: float) -> float:
-    """Return the factor for an error rate: its square hurts a proxy that fails half its calls by three quarters."""
-    return max(ERROR_FLOOR, (1.0 - rate) ** 2)
+def error_factor(rate: float, failed_in_a_row: int) -> float:
+    """
+    Return the factor for a destination's failures, ERROR_FLOOR..1.
+
+    Its rate squared hurts a proxy that fails half its calls by three quarters; but a rate is slow, and slower still
+    once the failures themselves keep calls away, so from the third failure in a row each one halves the factor.
+
+    Args:
+        rate: part of its attempts that failed lately, 0..1.
+        failed_in_a_row: calls that failed since the last one that did not.
+    """
+    return max(ERROR_FLOOR, min((1.0 - rate) ** 2, 0.5 ** max(failed_in_a_row - FAILURES_FORGIVEN, 0)))
 
 
 def holding(rates: Mapping[str, float]) -> set[str]:
@@ -117,6 +128,7 @@ def limit_change(factor: float, previous: float, elapsed_s: float) -> float:
         previous: what is in force, > 0.
         elapsed_s: seconds since `previous` was in force, >= 0.
     """
+    elapsed_s = min(elapsed_s, LONGEST_TICK_S)
     return min(max(factor, previous * math.pow(SHRINK_PER_S, elapsed_s)), previous * math.pow(GROWTH_PER_S, elapsed_s))
 
 

@@ -218,20 +218,7 @@ class Control:
             self._tell(event)
         if decision.standings is not None:
             updated_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self._store.queue_why(
-                {
-                    s.uri: {
-                        **s.fields,
-                        "effective": f"{s.share_percent:.2f}",
-                        "capacity": f"{s.factors.capacity:.3f}",
-                        "errors": f"{s.factors.errors:.3f}",
-                        "slow_start": f"{s.factors.slow_start:.3f}",
-                        "reason": s.reason,
-                        "updated_at": updated_at,
-                    }
-                    for s in decision.standings
-                }
-            )
+            self._store.queue_why({s.uri: {**s.fields, "updated_at": updated_at} for s in decision.standings})
         if self._store_lost:
             return
         try:

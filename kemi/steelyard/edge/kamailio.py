@@ -66,7 +66,15 @@ class Kamailio:
 
     def is_sane(self) -> bool:
         """Check what RFC 3261 section 16.3 asks; a request that fails has been answered."""
-        return self._ksr.sanity.sanity_check(SANITY_MESSAGE, SANITY_URIS) > 0
+        if self._ksr.sanity.sanity_check(SANITY_MESSAGE, SANITY_URIS) <= 0:
+            return False
+        try:
+            self._pv.gete("$ci"), self._pv.gete("$ru")
+        except UnicodeDecodeError:  # both are ASCII by RFC 3261; no later step could read them
+            if self.method() != "ACK":
+                self.answer(400, "Bad Request")
+            return False
+        return True
 
     def matches_transaction(self) -> bool:
         """Say whether a CANCEL has its INVITE, or an ACK its call, in progress here."""

@@ -45,6 +45,7 @@ class Router:
         self._picker = picker
         self._clock_us = clock_us
         self._snapshot = Snapshot()
+        self._seen_version = 0
 
     # --- requests ---
 
@@ -138,9 +139,14 @@ class Router:
 
     def _current(self) -> Snapshot:
         """Return the snapshot in force, reading it again only when the control process has published a new one."""
-        if self._board.version() != self._snapshot.version:
-            self._snapshot = decode(self._board.text())
-            self._picker.refresh(self._snapshot)
+        version = self._board.version()
+        if version != self._seen_version:
+            self._seen_version = version
+            try:
+                self._snapshot = decode(self._board.text())
+                self._picker.refresh(self._snapshot)
+            except ValueError as error:
+                self._sip.error(f"snapshot {version} cannot be read, the last one stays in force: {error}")
         return self._snapshot
 
     def _send_to_another(self, tried: list[str]) -> bool:

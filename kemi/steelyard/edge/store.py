@@ -96,7 +96,7 @@ class Store:
             return
         pipeline = self._client.pipeline(transaction=False)
         for uri in uris:
-            pipeline.hset(self.key(f"why:{uri}"), mapping={**self._why[uri]})
+            pipeline.hset(self.key(f"why:{uri}"), mapping=_values(self._why[uri]))
         self._execute(pipeline)
         for uri in uris:
             self._why.pop(uri, None)
@@ -131,7 +131,7 @@ class Store:
         pipeline = self._client.pipeline(transaction=False)
         events = list(self._events)
         for event in events:
-            pipeline.xadd(self.key("events"), {**event}, maxlen=STREAM_LENGTH, approximate=True)
+            pipeline.xadd(self.key("events"), _values(event), maxlen=STREAM_LENGTH, approximate=True)
         self._execute(pipeline)
         for _ in events:
             self._events.popleft()
@@ -150,3 +150,8 @@ class Store:
         self._skip_until_s = self._clock_s() + RETRY_AFTER_S
         self._client.connection_pool.disconnect()
         return StoreUnavailable(reason)
+
+
+def _values(texts: Mapping[str, str]) -> dict[Any, Any]:
+    """Return the texts as redis-py's types want them: any key, any value."""
+    return dict(texts)

@@ -1,0 +1,118 @@
+"""
+Where a destination stands after a decision, in numbers and in words: a row of the operator's view.
+
+Explains what was decided; decides nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .destination import Destination, Mode
+from .observed import Observed
+from .settings import Policy
+from .weight import Factors
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is true of the whole set."""
+
+    panic: bool
+    above_threshold: bool
+    policy: Policy
+    tier: int  # the priority in use
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One destination's share and every factor behind it."""
+
+    uri: str
+    share_percent: float
+    fields: Mapping[str, str]  # of the `why` hash
+
+
+def stand(  # noqa: PLR0913 - one row needs all of it
+    destination: Destination,
+    observed: Observed,
+    factors: Factors,
+    situation: Situation,
+    *,
+    share_percent: float,
+    in_flight: int,
+    now_s: float,
+) -> Standing:
+    """Return the row of one destination."""
+    time_s = observed.curve.mean_time(now_s) if observed.has_evidence(now_s) else None
+    fields = {
+        "effective": f"{share_percent:.2f}",
+        "declared": f"{destination.weight:g}",
+        "capacity": f"{factors.capacity:.3f}",
+        "errors": f"{factors.errors:.3f}",
+        "slow_start": f"{factors.slow_start:.3f}",
+        "response_time_ms": _ms(time_s),
+        "ping_ms": _ms(observed.ping_time.value),
+        "in_flight": str(in_flight),
+        "error_rate": f"{observed.error_rate(now_s):.3f}",
+        "health": "up" if observed.health.up else "down",
+        "state": destination.state,
+        "mode": destination.mode,
+        "priority": str(destination.priority),
+        "reason": _reason(destination, observed, factors, situation, now_s),
+    }
+    return Standing(destination.uri, share_percent, fields)
+
+
+def _reason(destination: Destination, observed: Observed, factors: Factors, situation: Situation, now_s: float) -> str:
+    """Say in words why a destination has its share; what weighs most comes first and alone."""
+    out = _why_out(destination, observed, now_s)
+    if situation.panic and destination.takes_new_calls and not observed.disabled:
+        out = f"panic: tried by declared weight although {out}" if out else "panic: tried by declared weight"
+    if out:
+        return out
+    if destination.priority != situation.tier:
+        return f"priority {destination.priority}: waits until all of lower numbers are out"
+    if destination.mode is Mode.MANUAL:
+        return "manual: the declared weight as it is"
+    if not situation.above_threshold:
+        return "below threshold_cps: round robin by declared weight"
+    if situation.policy is not Policy.ADAPTIVE:
+        return f"policy {situation.policy}"
+    return "; ".join(_what_was_learned(observed, factors, now_s)) or "as declared"
+
+
+def _why_out(destination: Destination, observed: Observed, now_s: float) -> str:
+    if destination.weight == 0:
+        return "declared weight 0"
+    if not destination.takes_new_calls:
+        return f"state {destination.state}"
+    if observed.disabled:
+        return "disabled with dispatcher.set_state"
+    if not observed.health.up:
+        return f"down: {observed.health.silences} pings in a row unanswered"
+    if observed.retry_after_until_s > now_s:
+        return f"asked by Retry-After to be left alone for {observed.retry_after_until_s - now_s:.0f} s"
+    return ""
+
+
+def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> list[str]:
+    parts = []
+    if factors.slow_start < 1:
+        parts.append(f"slow start at {factors.slow_start:.0%}")
+    if observed.failed_in_a_row > 2:
+        parts.append(f"its last {observed.failed_in_a_row} calls failed")
+    elif factors.errors < 0.9:
+        parts.append(f"{observed.error_rate(now_s):.0%} of its calls fail")
+    if not observed.has_evidence(now_s):
+        parts.append("few calls: judged by pings or by the set's average")
+    elif factors.capacity > 1.1:
+        parts.append(f"clears {factors.capacity:.1f} x the median's calls")
+    elif factors.capacity < 0.9:
+        parts.append(f"clears only {factors.capacity:.1f} x the median's calls")
+    if observed.hides_behind_100(now_s):
+        parts.append("100 Trying comes long before anything else: consider first_reply beyond-100")
+    return parts
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1000:.3f}"
