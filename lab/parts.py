@@ -214,7 +214,20 @@ class SippProxy(Process):
         self.port = port or free_port()
         source = ["-sn", scenario[1:]] if scenario.startswith("-") else ["-sf", str(SCENARIOS / f"{scenario}.xml")]
         self._stat = folder / f"uas{self.port}.csv"
-        argv = [SIPP, *source, "-i", "127.0.0.1", "-p", str(self.port), "-nostdin", "-trace_stat", "-fd", "1"]
+        argv = [
+            SIPP,
+            *source,
+            "-i",
+            "127.0.0.1",
+            "-ci",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-nostdin",
+            "-trace_stat",
+            "-fd",
+            "1",
+        ]
         argv += ["-default_behaviors", "all,-abortunexp"]  # a proxy outlives what it does not expect
         super().__init__(f"uas{self.port}", [*argv, "-stf", str(self._stat), *options], folder)
 
@@ -268,7 +281,21 @@ class SippCaller(Process):
         self._stat = folder / f"{name}.stat.csv"
         self._rtt = folder / f"{name}.rtt.csv"
         limit_s = timeout_s or int(calls / rate) + 40
-        argv = [SIPP, target, *source, "-i", "127.0.0.1", "-p", name[6:], "-m", str(calls), "-r", f"{rate:g}"]
+        argv = [
+            SIPP,
+            target,
+            *source,
+            "-i",
+            "127.0.0.1",
+            "-ci",
+            "127.0.0.1",
+            "-p",
+            name[6:],
+            "-m",
+            str(calls),
+            "-r",
+            f"{rate:g}",
+        ]
         argv += ["-nostdin", "-trace_stat", "-fd", "1", "-stf", str(self._stat), "-timeout", str(limit_s)]
         argv += ["-trace_rtt", "-rtt_freq", "1", "-trace_err", "-error_file", str(folder / f"{name}.err")]
         self._errors = folder / f"{name}.err"

@@ -14,7 +14,7 @@ from typing import Final
 
 from .capacity import from_calls, from_pings
 from .declared import Declared
-from .destination import Destination, Mode
+from .destination import Destination, Mode, State
 from .ewma import DecayedSum
 from .observed import Observed
 from .outcome import Outcome, of_status
@@ -35,6 +35,7 @@ from .weight import (
 WEIGHT_UPDATE_PERIOD_S: Final = 1.0  # gRFC A58
 THRESHOLD_HYSTERESIS: Final = 0.9  # a set whose volume hovers at the threshold must not flap
 RATE_DECAY_S: Final = 2.0
+LEAST_WEIGHT: Final = 1e-9  # a turn is 1 / weight
 PANIC_ATTEMPTS: Final = 8
 
 
@@ -89,7 +90,7 @@ class Balancer:
 
     def declare(self, declared: Declared, *, now_s: float) -> None:
         """Put the operator's list in force. Destinations present in the first list do not ramp up."""
-        first = self._weighed_s is None
+        first = self._last_key == 0
         before = self._declared.destinations
         self._declared = declared
         self._settings = {uri: declared.settings.of(uri) for uri in declared.destinations}
@@ -127,15 +128,15 @@ class Balancer:
         self._calls.add(1.0, now_s=now_s)
         observed = self._find(key)
         if observed is not None:
-            observed.on_answer(response_time_s, in_flight, of_status(status), now_s=now_s)
+            observed.on_answer(response_time_s, in_flight, status, now_s=now_s)
             self._on_sign_of_life(key, now_s=now_s)
             self._on_retry_after(key, retry_after_s, now_s=now_s)
 
-    def on_failure(self, key: str, retry_after_s: float, *, now_s: float) -> None:
-        """Take a failure that followed a good first reply."""
+    def on_final(self, key: str, status: int, retry_after_s: float, *, now_s: float) -> None:
+        """Take the final reply to a call whose first reply was a provisional one."""
         observed = self._find(key)
         if observed is not None:
-            observed.on_late_failure(now_s=now_s)
+            observed.on_outcome(of_status(status), now_s=now_s)
             self._on_retry_after(key, retry_after_s, now_s=now_s)
 
     def on_silence(self, key: str, *, now_s: float) -> None:
@@ -187,8 +188,9 @@ class Balancer:
             return
         uri = self._by_key[key]
         observed = self._observed[uri]
-        until_s = now_s + min(retry_after_s, self._settings[uri].retry_after_cap_s)
-        if until_s <= observed.retry_after_until_s:
+        wait_s = min(retry_after_s, self._settings[uri].retry_after_cap_s)
+        until_s = now_s + wait_s
+        if wait_s <= 0 or until_s <= observed.retry_after_until_s:
             return
         if observed.retry_after_until_s <= now_s:
             self._event("retry-after", uri, f"503 with Retry-After: no new requests for {until_s - now_s:.0f} s")
@@ -383,7 +385,8 @@ class Balancer:
         probes = {}
         for uri, observed in self._observed.items():
             settings = self._settings[uri]
-            probed = settings.probe_method is not ProbeMethod.NONE
+            in_maint = self._declared.destinations[uri].state is State.MAINT
+            probed = settings.probe_method is not ProbeMethod.NONE and not in_maint
             interval_s = observed.health.probe_interval(settings.probe_interval_s, fall=settings.fall) if probed else 0
             probes[uri] = Probe(interval_s, settings.probe_timeout_s)
         if probes == self._probes:
@@ -393,5 +396,5 @@ class Balancer:
 
 
 def _rounded(weight: float) -> float:
-    """Keep four digits: enough for any share, and a snapshot that does not change for nothing."""
-    return float(f"{weight:.4g}")
+    """Keep four digits: enough for any share, and a snapshot that does not change for nothing; never 0."""
+    return max(float(f"{weight:.4g}"), LEAST_WEIGHT)

@@ -11,7 +11,7 @@ from .capacity import MIN_EVIDENCE
 from .curve import ResponseCurve
 from .ewma import DecayedMean, DecayedSum
 from .health import Health
-from .outcome import Outcome
+from .outcome import FIRST_FINAL, Outcome, of_status
 from .weight import error_rate
 
 DECAY_S: Final = 10.0  # Finagle, linkerd and Envoy's contrib estimator use the same
@@ -49,9 +49,16 @@ class Observed:
     capacity: float = 1.0  # the factors as in force, limited in their speed
     errors: float = 1.0
 
-    def on_answer(self, response_time_s: float, in_flight: int, outcome: Outcome, *, now_s: float) -> None:
-        """Take a call's first reply. A failure's time is that of its refusal and says nothing of speed."""
-        self.on_outcome(outcome, now_s=now_s)
+    def on_answer(self, response_time_s: float, in_flight: int, status: int, *, now_s: float) -> None:
+        """
+        Take a call's first reply.
+
+        A provisional one says how fast the destination is, and nothing yet of how the call ends; a failure's time is
+        that of its refusal and says nothing of speed.
+        """
+        outcome = of_status(status)
+        if status >= FIRST_FINAL:
+            self.on_outcome(outcome, now_s=now_s)
         if not outcome.failed:
             self.curve.add(in_flight, response_time_s, now_s=now_s)
 
@@ -74,11 +81,6 @@ class Observed:
         self.ping_time.add(response_time_s, now_s=now_s)
         if outcome.failed:
             self.failures.add(1.0, now_s=now_s)
-
-    def on_late_failure(self, *, now_s: float) -> None:
-        """Turn a success into a failure: a first reply had looked good."""
-        self.successes.add(-min(1.0, self.successes.at(now_s)), now_s=now_s)
-        self.on_outcome(Outcome.FAILURE, now_s=now_s)
 
     def on_restart(self, *, now_s: float) -> None:
         """Forget what was learned before the destination was away, and ramp its share up again."""

@@ -8,6 +8,7 @@ Does not know what follows from an outcome.
 
 from enum import StrEnum
 
+FIRST_FINAL = 200  # lower ones are provisional
 SERVICE_UNAVAILABLE = 503
 MAX_DIGITS = 9  # thirty years of seconds; what is longer is as good as for ever
 

@@ -66,7 +66,8 @@ def stand(  # noqa: PLR0913 - one row needs all of it
 def _reason(destination: Destination, observed: Observed, factors: Factors, situation: Situation, now_s: float) -> str:
     """Say in words why a destination has its share; what weighs most comes first and alone."""
     out = _why_out(destination, observed, now_s)
-    if situation.panic and destination.takes_new_calls and not observed.disabled:
+    tried = destination.takes_new_calls and not observed.disabled and destination.priority == situation.tier
+    if situation.panic and tried:
         out = f"panic: tried by declared weight although {out}" if out else "panic: tried by declared weight"
     if out:
         return out

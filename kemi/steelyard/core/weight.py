@@ -114,7 +114,7 @@ def slow_start_factor(age_s: float | None, duration_s: float) -> float:
         age_s: seconds since then; None for a destination that never has to ramp (present at start-up).
         duration_s: length of the ramp; 0 for none.
     """
-    if age_s is None or age_s >= duration_s:
+    if age_s is None or duration_s <= 0 or age_s >= duration_s:
         return 1.0
     return max(SLOW_START_MIN, age_s / duration_s)
 

@@ -12,7 +12,8 @@ class Phase(StrEnum):
     """How far an attempt has come."""
 
     SENT = "s"  # no reply that counts; its in-flight place is taken
-    ANSWERED = "a"  # counted; its place was given back, or is held on purpose
+    ANSWERED = "a"  # answered provisionally; counted, its place was given back
+    ENDED = "e"  # ended, for good or ill: what still comes is a retransmission
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,6 @@ class Attempt:
         """Return the attempt once what followed its 100 has been timed."""
         return replace(self, trying_us=0)
 
-    def answered(self) -> "Attempt":
-        """Return the attempt after the reply, or the lack of one, that settled it."""
-        return replace(self, phase=Phase.ANSWERED)
+    def answered(self, *, final: bool) -> "Attempt":
+        """Return the attempt after its first reply or, with `final`, after what ended it."""
+        return replace(self, phase=Phase.ENDED if final else Phase.ANSWERED)

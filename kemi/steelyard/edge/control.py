@@ -6,7 +6,6 @@ The control process: one tick drains the facts, reads the list, asks the balance
 Each tick returns. Nothing here runs in a SIP worker.
 """
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -20,11 +19,12 @@ from ..core.snapshot import encode
 from .kamailio import Kamailio
 from .last_good import LastGood
 from .mirror import Mirror
-from .shared import Board, Facts, InFlight
+from .shared import Board, Facts, InFlight, life_s
 from .store import Store, StoreUnavailable
 
 READ_INTERVAL_S: Final = 0.2  # with a tick of 0.1 s, a redis-cli command is in force within 0.3 s
 SWEEP_INTERVAL_S: Final = 1.0
+SWEPT_WITHIN_S: Final = 5.0  # of the end of a place's life
 
 
 class Control:
@@ -56,10 +56,14 @@ class Control:
         self._declared: Declared | None = None  # None before the first list
         self._raw: Mapping[str, Mapping[str, str] | None] | None = None
         self._refused: set[Rejected] = set()
-        self._store_lost = False
+        self._store_lost = False  # told, and not yet found again
+        self._read_failed = False
+        self._emptied = False  # Redis came back without a list, and has got none since
+        self._mirror_failed = False
         self._probes_version = 0
         self._read_s = self._swept_s = float("-inf")
-        self._retiring: dict[str, float] = {}
+        self._retiring: dict[str, tuple[float, float]] = {}  # key -> no_response_s, when it may be forgotten
+        self._shares: dict[str, float] | None = None  # not yet written
 
     def tick(self) -> None:
         """Do one round of work and return."""
@@ -78,8 +82,8 @@ class Control:
         in_flight = {key: self._in_flight.count(key) for key in self._balancer.answer_times()}
         decision = self._balancer.decide(in_flight, now_s=now_s)
         self._publish(decision)
-        self._mirror.sync(self._mirrored(), self._balancer.up())
         self._report(decision)
+        self._sync_mirror()
 
     # --- facts ---
 
@@ -93,8 +97,8 @@ class Control:
             case "answer", [key, elapsed_us, depth, status, retry_after]:
                 wait_s = parse_retry_after(retry_after)
                 balancer.on_answer(key, int(elapsed_us) / 1e6, int(depth), int(status), wait_s, now_s=now_s)
-            case "failure", [key, _, retry_after]:
-                balancer.on_failure(key, parse_retry_after(retry_after), now_s=now_s)
+            case "final", [key, status, retry_after]:
+                balancer.on_final(key, int(status), parse_retry_after(retry_after), now_s=now_s)
             case "silence", [key]:
                 balancer.on_silence(key, now_s=now_s)
             case "beyond", [key, trying_us, beyond_us]:
@@ -109,32 +113,34 @@ class Control:
     def _sweep(self, now_us: int) -> None:
         for key, no_response_s in self._balancer.answer_times().items():
             self._in_flight.sweep(key, now_us, no_response_s)
-        for key, no_response_s in list(self._retiring.items()):
+        for key, (no_response_s, until_s) in list(self._retiring.items()):
             self._in_flight.sweep(key, now_us, no_response_s)
-            if self._in_flight.count(key) == 0:
+            if now_us / 1e6 > until_s:
                 self._in_flight.forget(key)
                 del self._retiring[key]
 
     # --- the operator's list ---
 
     def _read_list(self, now_s: float) -> None:
+        connects = self._store.connects
         try:
             raw = self._store.read_list()
         except StoreUnavailable as error:
+            self._read_failed = True
             self._on_store_lost(str(error), now_s)
             return
-        came_back = self._store_lost
-        if came_back:
-            self._store_lost = False
-            self._tell(Event("store found", "", "Redis answers again"))
-            if not raw["weight"] and self._declared is not None and self._declared.destinations:
-                self._tell(Event("store empty", "", "Redis came back without a list; the last one stays in force"))
-                self._raw = raw
-                return
-        if raw == self._raw:
-            return
-        self._raw = raw
-        self._declare(raw, now_s)
+        came_back = self._read_failed or (self._store.connects != connects and connects > 0)
+        self._read_failed = False
+        if raw["weight"]:
+            self._emptied = False
+        elif came_back and not self._emptied and self._destinations():
+            self._emptied = True
+            self._tell(Event("store empty", "", "Redis came back without a list; the last one stays in force"))
+        if self._emptied:
+            raw = {**raw, "weight": None}  # as if it could not be read: an operator who means it deletes it again
+        if raw != self._raw:
+            self._raw = raw
+            self._declare(raw, now_s)
 
     def _on_store_lost(self, reason: str, now_s: float) -> None:
         if not self._store_lost:
@@ -142,6 +148,11 @@ class Control:
             self._tell(Event("store lost", "", f"{reason}; calls go on with the last list"))
         if self._declared is None:
             self._start_from_disk(now_s)
+
+    def _on_store_used(self) -> None:
+        if self._store_lost and not self._read_failed:
+            self._store_lost = False
+            self._tell(Event("store found", "", "Redis answers again and takes what is written"))
 
     def _start_from_disk(self, now_s: float) -> None:
         """Take the last good list while Redis has not been seen yet."""
@@ -164,12 +175,13 @@ class Control:
         keys_before = self._balancer.answer_times()
         self._balancer.declare(declared, now_s=now_s)
         keys = self._balancer.answer_times()
-        self._retiring.update({key: wait for key, wait in keys_before.items() if key not in keys})
+        self._retiring.update(
+            {key: (wait, now_s + life_s(wait) + SWEPT_WITHIN_S) for key, wait in keys_before.items() if key not in keys}
+        )
         self._declared = declared
         if declared.text != before.text and declared.destinations:
             self._save(declared)
-        with contextlib.suppress(StoreUnavailable):  # the next reading tells
-            self._store.forget_why(left)
+        self._store.queue_forget_why(left)
 
     def _save(self, declared: Declared) -> None:
         try:
@@ -198,19 +210,22 @@ class Control:
             table = {uri: [probe.interval_s, probe.timeout_s] for uri, probe in decision.probes.items()}
             self._probes.publish(self._probes_version, json.dumps(table))
 
-    def _mirrored(self) -> dict[str, bool]:
+    def _sync_mirror(self) -> None:
         disabled = self._balancer.disabled()
-        return {uri: uri in disabled or uri in self._in_maint() for uri in self._destinations()}
-
-    def _in_maint(self) -> set[str]:
-        return {uri for uri, d in self._destinations().items() if d.state is State.MAINT}
+        uris = {uri: uri in disabled or d.state is State.MAINT for uri, d in self._destinations().items()}
+        try:
+            self._mirror.sync(uris, self._balancer.up())
+            self._mirror_failed = False
+        except OSError as error:
+            if not self._mirror_failed:
+                self._mirror_failed = True
+                self._sip.error(f"dispatcher's list cannot be written, it stays behind: {error}")
 
     def _destinations(self) -> Mapping[str, Destination]:
         return self._declared.destinations if self._declared is not None else {}
 
     def _look_at_dispatcher(self) -> None:
-        seen = self._mirror.disabled_by_operator(self._in_maint())
-        for uri, disabled in (seen or {}).items():
+        for uri, disabled in (self._mirror.disabled_by_operator() or {}).items():
             self._balancer.on_disabled(uri, disabled=disabled)
 
     def _report(self, decision: Decision) -> None:
@@ -219,11 +234,12 @@ class Control:
         if decision.standings is not None:
             updated_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             self._store.queue_why({s.uri: {**s.fields, "updated_at": updated_at} for s in decision.standings})
-        if self._store_lost:
-            return
+            self._shares = {s.uri: s.share_percent for s in decision.standings}
         try:
-            if decision.standings is not None:
-                self._store.write_shares({s.uri: s.share_percent for s in decision.standings})
+            if self._shares is not None:
+                self._store.write_shares(self._shares)
+                self._shares = None
+                self._on_store_used()
             self._store.write_why()
             self._store.write_events()
         except StoreUnavailable as error:

@@ -42,8 +42,7 @@ def read(environ: Mapping[str, str], home: Path) -> Environment:
     if not run_dir.is_absolute():
         raise _bad("STEELYARD_RUN_DIR", str(run_dir), "a path that begins with /")
     redis_url = environ.get("STEELYARD_REDIS_URL") or f"unix://{run_dir}/redis.sock"
-    if urlsplit(redis_url).scheme not in REDIS_SCHEMES:
-        raise _bad("STEELYARD_REDIS_URL", _without_password(redis_url), f"a URL of {', '.join(REDIS_SCHEMES)}://")
+    _check_redis_url(redis_url)
     set_id = environ.get("STEELYARD_SET") or "1"
     if not re.fullmatch(r"[0-9]{1,9}", set_id) or int(set_id) < 1:
         raise _bad("STEELYARD_SET", set_id, "a whole number from 1")
@@ -67,9 +66,24 @@ def prepare(environment: Environment) -> None:
         raise _bad("STEELYARD_RUN_DIR", str(environment.run_dir), "a folder this user may write to")
 
 
+def _check_redis_url(url: str) -> None:
+    try:
+        usable = urlsplit(url).scheme in REDIS_SCHEMES and urlsplit(url).port != 0
+    except ValueError:  # brackets or a port that are none
+        usable = False
+    if not usable:
+        raise bad_redis_url(url)
+
+
+def bad_redis_url(url: str) -> BadEnvironment:
+    """Return the error for a Redis URL that cannot be used, without its password."""
+    expected = "a URL such as redis://:password@192.0.2.1:6379/0 or unix:///run/redis.sock"
+    return _bad("STEELYARD_REDIS_URL", _without_password(url), expected)
+
+
 def _bad(name: str, value: str, expected: str) -> BadEnvironment:
     return BadEnvironment(f"{name}={value}: expected {expected}")
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r":[^:@/]*@", ":***@", url)
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)

@@ -128,8 +128,9 @@ class Kamailio:
         """Make the request one that may be sent once more: each attempt uses up its Request-URI."""
         self._ksr.seturi(self._pv.gete("$ru"))
 
-    def arm(self, on_reply: str, on_failure: str, *, no_response_s: float) -> None:
-        """Name the callbacks of the next attempt and how long it may stay without any reply."""
+    def arm(self, on_reply: str, on_failure: str, attempt: int, *, no_response_s: float) -> None:
+        """Name the callbacks of the next attempt, its number and how long it may stay without any reply."""
+        self._pv.seti("$bf", attempt)  # the branch's own flags: a branch number would skip attempts that got no branch
         self._tm.t_on_reply(on_reply)
         self._tm.t_on_failure(on_failure)
         self._tm.t_set_fr(TIMER_C_MS, int(no_response_s * 1000))
@@ -151,7 +152,7 @@ class Kamailio:
 
     def attempt(self) -> int:
         """Return the number of the attempt that the reply at hand answers, 0 for the first."""
-        return int(self._pv.get("$T_branch_idx") or 0)
+        return int(self._pv.get("$bf") or 0)
 
     def remember(self, name: str, text: str) -> None:
         """Keep a text with the transaction; its name must be one of a few, for Kamailio never forgets a name."""

@@ -42,11 +42,9 @@ class LastGood:
             ValueError: the file is damaged; the message names it.
         """
         try:
-            text = self._path.read_text()
+            hashes = json.loads(self._path.read_text())
+            return {str(n): {str(f): str(v) for f, v in fields.items()} for n, fields in hashes.items()}
         except FileNotFoundError:
             return None
-        try:
-            hashes = json.loads(text)
-            return {str(n): {str(f): str(v) for f, v in fields.items()} for n, fields in hashes.items()}
         except (ValueError, AttributeError) as error:
             raise ValueError(f"{self._path} is damaged ({error}); remove it") from error

@@ -135,6 +135,8 @@ def _answers(path: Path) -> bool:
 def _look_at_redis(env: Environment) -> None:
     try:
         Store(env.redis_url, env.set_id, time.monotonic).read_list()
+    except ValueError:
+        raise environment.bad_redis_url(env.redis_url) from None
     except StoreUnavailable as error:
         print(f"steelyard: Redis cannot be used yet, starting from the last good list: {error}", file=sys.stderr)
 

@@ -7,7 +7,7 @@ Does not decide who is up.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,50 +48,53 @@ class Mirror:
         Args:
             uris: URI -> disabled (in maint, or by the operator's set_state).
             up: URI -> up, by our own count of pings.
+
+        Raises:
+            OSError: the list cannot be written; it is tried again.
         """
         if uris != self._written and self._clock_s() - self._reloaded_s >= MIN_RELOAD_INTERVAL_S:
-            self.write_file(uris)
-            self._call("dispatcher.reload")
-            self._written = dict(uris)
-            self._shown_up = dict.fromkeys(uris, True)
             self._reloaded_s = self._clock_s()
+            self.write_file(uris)
+            if self._call("dispatcher.reload") is not None:
+                self._written = dict(uris)
+                self._shown_up = dict.fromkeys(uris, True)
         for uri, disabled in self._written.items():
             is_up = up.get(uri, True)
-            if not disabled and self._shown_up.get(uri) is not is_up:
+            # What is to be disabled by the next reload is left alone: set_state would enable it until then.
+            if not disabled and not uris.get(uri, True) and self._shown_up.get(uri) is not is_up:
                 self._call("dispatcher.set_state", ["ap" if is_up else "ip", self._set_id, uri])
                 self._shown_up[uri] = is_up
 
-    def disabled_by_operator(self, expected: Iterable[str]) -> dict[str, bool] | None:
+    def disabled_by_operator(self) -> dict[str, bool] | None:
         """
         Look at dispatcher's flags for what an operator changed with set_state.
 
-        Args:
-            expected: URIs that we ourselves mirror as disabled for Redis' sake (maint).
-
         Returns:
-            URI -> disabled by the operator, for every mirrored URI; None when it was not time to look, or while a
-            change of ours is still to be mirrored.
+            URI -> disabled, for every URI whose flag differs from what we wrote or can only be the operator's;
+            None when it was not time to look.
         """
         now_s = self._clock_s()
         if now_s - self._looked_s < LOOK_INTERVAL_S or not self._written:
             return None
         self._looked_s = now_s
-        ours = set(expected)
-        return {
-            uri: "D" in flags and uri not in ours
-            for uri, flags in self._flags().items()
-            if uri in self._written and (uri not in ours)
-        }
+        seen = {}
+        for uri, flags in self._flags().items():
+            disabled, ours = "D" in flags, self._written.get(uri)
+            # Our own mark says nothing about the operator, unless it has been taken away.
+            if ours is False or (ours is True and not disabled):
+                seen[uri] = disabled
+        return seen
 
     def _flags(self) -> dict[str, str]:
         answer = self._call("dispatcher.list")
         flags = {}
-        for record in answer.get("RECORDS", []):
+        for record in answer.get("RECORDS", []) if isinstance(answer, dict) else []:
             for target in record["SET"]["TARGETS"]:
                 flags[target["DEST"]["URI"]] = target["DEST"]["FLAGS"]
         return flags
 
-    def _call(self, method: str, params: list[Any] | None = None) -> dict[str, Any]:
+    def _call(self, method: str, params: list[Any] | None = None) -> Any:  # noqa: ANN401 - an answer has any shape
+        """Run one of dispatcher's RPC commands; return its result, None when it failed, which is logged."""
         request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "id": 1}
         if params is not None:
             request["params"] = params
@@ -99,5 +102,5 @@ class Mirror:
         answer = json.loads(self._ksr.pv.gete("$jsonrpl(body)") or "{}")
         if "error" in answer:
             self._ksr.warn(f"{method} {params or ''} failed: {answer['error'].get('message')}\n")
-        result = answer.get("result")
-        return result if isinstance(result, dict) else {}
+            return None
+        return answer.get("result", True)

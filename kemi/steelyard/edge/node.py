@@ -118,6 +118,9 @@ def build(ksr: Any, home: Path) -> ControlNode:  # noqa: ANN401 - Kamailio's mod
     mirror.write_file({})
     router = Router(kamailio, snapshots, in_flight, facts, Dialogs(ksr), Picker(rng), clock_us)
     pinger = Pinger(kamailio, probes, facts, clock_us, time.sleep, rng)
-    store = Store(env.redis_url, env.set_id, time.monotonic)
+    try:
+        store = Store(env.redis_url, env.set_id, time.monotonic)
+    except ValueError:
+        raise environment.bad_redis_url(env.redis_url) from None
     control = Control(kamailio, snapshots, probes, in_flight, facts, store, mirror, LastGood(env.run_dir), clock_us)
     return ControlNode(kamailio, router, pinger, control, rng)

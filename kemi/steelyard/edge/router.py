@@ -11,7 +11,7 @@ Never touches Redis, never waits. Does not know how weights come about.
 from collections.abc import Callable
 from typing import Final
 
-from ..core.outcome import SERVICE_UNAVAILABLE, of_status
+from ..core.outcome import FIRST_FINAL, SERVICE_UNAVAILABLE, of_status
 from ..core.picker import Picker
 from ..core.snapshot import Entry, Snapshot, decode
 from .attempt import Attempt, Phase
@@ -167,7 +167,7 @@ class Router:
             if number:
                 sip.renew()
             sip.point_to(entry.uri)
-            sip.arm("ksr_reply", "ksr_failure", no_response_s=entry.no_response_s)
+            sip.arm("ksr_reply", "ksr_failure", number, no_response_s=entry.no_response_s)
             now_us = self._clock_us()
             depth = self._in_flight.enter(entry.key, now_us)
             attempt = Attempt(entry.key, entry.uri, entry.no_response_s, now_us, depth)
@@ -190,6 +190,8 @@ class Router:
         if not text:
             return
         attempt = before = Attempt.decode(text)
+        if attempt.phase is Phase.ENDED:
+            return
         status = sip.status()
         method = sip.recall("method")
         entry = self._picker.entry(attempt.key)
@@ -199,11 +201,11 @@ class Router:
             attempt = attempt.beyond()
         if attempt.phase is Phase.SENT:
             attempt = self._first_reply(attempt, status, entry, now_us)
-        elif of_status(status).failed:
-            self._late_failure(attempt, status, entry, now_us)
+        elif status >= FIRST_FINAL:
+            attempt = self._final_reply(attempt, status, entry, now_us)
         if attempt is not before:
             sip.remember(name, attempt.encode())
-        if status < 200:
+        if status < FIRST_FINAL:
             if method != "INVITE":
                 sip.await_final()
         elif status < 300 and method in DIALOG_FORMING:
@@ -216,14 +218,15 @@ class Router:
         elapsed_us = now_us - attempt.sent_us
         self._facts.put("answer", attempt.key, elapsed_us, attempt.depth, status, self._retry_after(status))
         self._release(attempt, entry, now_us, failed=of_status(status).failed)
-        attempt = attempt.answered()
+        attempt = attempt.answered(final=status >= FIRST_FINAL)
         return attempt.trying(now_us) if status == TRYING else attempt
 
-    def _late_failure(self, attempt: Attempt, status: int, entry: Entry | None, now_us: int) -> None:
-        """Count a failure that came after a reply had looked good."""
-        self._facts.put("failure", attempt.key, status, self._retry_after(status))
-        if entry is not None and entry.holds:
+    def _final_reply(self, attempt: Attempt, status: int, entry: Entry | None, now_us: int) -> Attempt:
+        """Count how an attempt ended that was answered provisionally before; a failure takes a place again."""
+        self._facts.put("final", attempt.key, status, self._retry_after(status))
+        if of_status(status).failed and entry is not None and entry.holds:
             self._in_flight.enter(attempt.key, now_us)
+        return attempt.answered(final=True)
 
     def _release(self, attempt: Attempt, entry: Entry | None, now_us: int, *, failed: bool) -> None:
         """Give an attempt's place back; that of a failed one is held where failures count as load."""
@@ -267,4 +270,4 @@ class Router:
         """Count an attempt that nothing came back from, or that could not be sent."""
         self._facts.put("silence", attempt.key)
         self._release(attempt, self._picker.entry(attempt.key), self._clock_us(), failed=True)
-        self._sip.remember(f"attempt{number}", attempt.answered().encode())
+        self._sip.remember(f"attempt{number}", attempt.answered(final=True).encode())

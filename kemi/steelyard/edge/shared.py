@@ -14,6 +14,7 @@ DIALOGS: Final = "dialogs"
 FACTS: Final = "facts"
 
 HOLD_S: Final = 5  # a failed request keeps its place so long (simulated: 2 to 10 s equal, 30 s stalls recovery)
+MAX_SECONDS_PER_SWEEP: Final = 60
 MAX_FACTS_PER_TICK: Final = 20_000
 ANSWER_TO_ACK_S: Final = 32  # RFC 3261's 64 x T1: no ACK comes later
 DIALOG_S: Final = 7200  # renewed by every request of the call
@@ -48,58 +49,84 @@ class InFlight:
     """
     How many requests each destination has been sent and has not answered, over all workers.
 
-    A place is counted twice: in the destination's total, which picks read, and in the total of the second it was taken
+    A place is counted twice: in the destination's total, which picks read, and in a cell for the second it was taken
     in. A place that nobody gives back (a crash, a lost reply, a failure held on purpose) is found there once that
-    second is older than any place may live, and taken off the total: no error outlives that time.
+    second is older than any place may live, and taken off the total. A total that differs from the sum of its cells
+    for longer than two workers can be at odds is set right. So no error outlives a few seconds.
     """
 
     def __init__(self, ksr: Any) -> None:  # noqa: ANN401
         """Take Kamailio's API."""
         self._htable = ksr.htable
         self._swept: dict[str, int] = {}
+        self._drift: dict[str, int] = {}
 
     def count(self, key: str) -> int:
         """Return the destination's requests in flight; never below 0."""
-        count = self._htable.sht_get(IN_FLIGHT, key)
-        return count if count is not None and count > 0 else 0
+        return max(self._get(key), 0)
 
     def enter(self, key: str, now_us: int) -> int:
         """Take a place; return the destination's count, this place included."""
-        self._htable.sht_inc(IN_FLIGHT, f"{key}:{now_us // _MICROSECONDS}")
+        self._htable.sht_inc(IN_FLIGHT, _cell(key, now_us // _MICROSECONDS))
         return int(self._htable.sht_inc(IN_FLIGHT, key))
 
     def leave(self, key: str, entered_us: int, now_us: int, no_response_s: float) -> None:
-        """Give back the place taken at `entered_us`, unless it may have been swept by now."""
+        """Give back the place taken at `entered_us`, unless it has been or may be swept by now."""
         second = entered_us // _MICROSECONDS
         if now_us // _MICROSECONDS - second > life_s(no_response_s):
             return
-        self._htable.sht_dec(IN_FLIGHT, f"{key}:{second}")
+        cell = _cell(key, second)
+        if self._htable.sht_dec(IN_FLIGHT, cell) < 0:
+            self._htable.sht_rm(IN_FLIGHT, cell)
+            return
         self._htable.sht_dec(IN_FLIGHT, key)
 
     def sweep(self, key: str, now_us: int, no_response_s: float) -> int:
         """
-        Free the places that outlived their time; only the control process calls this.
+        Free the places that outlived their time; only the control process calls this, about once a second.
 
         Returns:
             How many places were freed.
         """
-        # One second more than leave() allows, so that the two never meet.
-        newest = now_us // _MICROSECONDS - life_s(no_response_s) - 2
+        now = now_us // _MICROSECONDS
+        # One second more than leave() allows, so that the two do not meet.
+        newest = now - life_s(no_response_s) - 2
+        first = self._swept.get(key, newest - 1) + 1
+        last = min(newest, first + MAX_SECONDS_PER_SWEEP - 1)
         freed = 0
-        for second in range(max(self._swept.get(key, newest - 1), newest - 60) + 1, newest + 1):
-            cell = f"{key}:{second}"
-            left = self._htable.sht_get(IN_FLIGHT, cell) or 0
+        for second in range(first, last + 1):
+            cell = _cell(key, second)
+            left = self._get(cell)
             for _ in range(left):
                 self._htable.sht_dec(IN_FLIGHT, key)
             self._htable.sht_rm(IN_FLIGHT, cell)
             freed += left
-        self._swept[key] = max(newest, self._swept.get(key, newest))
+        self._swept[key] = max(last, first - 1)
+        self._set_right(key, range(self._swept[key] + 1, now + 1))
         return freed
 
     def forget(self, key: str) -> None:
-        """Drop a destination that left the list and whose places are all freed."""
+        """Drop a destination whose cells have all been swept since it left."""
         self._htable.sht_rm(IN_FLIGHT, key)
         self._swept.pop(key, None)
+        self._drift.pop(key, None)
+
+    def _set_right(self, key: str, seconds: range) -> None:
+        """Mend a total that has been off its cells' sum by the same number twice in a row."""
+        drift = self._get(key) - sum(self._get(_cell(key, second)) for second in seconds)
+        if drift and drift == self._drift.get(key):
+            step = self._htable.sht_dec if drift > 0 else self._htable.sht_inc
+            for _ in range(abs(drift)):
+                step(IN_FLIGHT, key)
+            drift = 0
+        self._drift[key] = drift
+
+    def _get(self, cell: str) -> int:
+        return int(self._htable.sht_get(IN_FLIGHT, cell) or 0)
+
+
+def _cell(key: str, second: int) -> str:
+    return f"{key}:{second}"
 
 
 def life_s(no_response_s: float) -> int:
@@ -141,6 +168,8 @@ class Dialogs:
 
     def note(self, call_id: str, uri: str, *, keep: bool = False) -> None:
         """Remember the destination of a call, briefly or, with `keep`, as long as a call may last."""
+        # Kamailio 5.6.3 never expires a text that has outgrown its cell, so each note gets a new one.
+        self._htable.sht_rm(DIALOGS, call_id)
         self._htable.sht_setxs(DIALOGS, call_id, uri, DIALOG_S if keep else ANSWER_TO_ACK_S)
 
     def find(self, call_id: str) -> str | None:

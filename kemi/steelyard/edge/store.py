@@ -31,12 +31,19 @@ class Store:
     """One destination set's keys."""
 
     def __init__(self, url: str, set_id: str, clock_s: Callable[[], float]) -> None:
-        """Take the URL, the set's number and the monotonic clock; nothing is opened before the first call."""
+        """
+        Take the URL, the set's number and the monotonic clock; nothing is opened before the first call.
+
+        Raises:
+            ValueError: no such URL.
+        """
         self._prefix = f"steelyard:{{{set_id}}}:"
         self._clock_s = clock_s
         self._skip_until_s = 0.0
         self._events: deque[dict[str, str]] = deque(maxlen=MAX_EVENTS_KEPT)
         self._why: dict[str, dict[str, str]] = {}
+        self._stale_why: set[str] = set()
+        self._connects = 0
         self._client = redis.Redis.from_url(
             url,
             decode_responses=True,
@@ -45,11 +52,17 @@ class Store:
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
+            redis_connect_func=self._on_connect,
         )
 
     def key(self, name: str) -> str:
         """Return the full name of one of the set's keys."""
         return self._prefix + name
+
+    @property
+    def connects(self) -> int:
+        """How often a connection was made: a Redis that has been away since may have lost its data."""
+        return self._connects
 
     def read_list(self) -> dict[str, dict[str, str] | None]:
         """
@@ -78,42 +91,39 @@ class Store:
         pipeline.delete(self.key("effective"))
         if shares:
             pipeline.zadd(self.key("effective"), dict(shares))
-        self._execute(pipeline)
+        self._write(pipeline)
 
     def queue_why(self, rows: Mapping[str, dict[str, str]]) -> None:
         """Keep each destination's reasons until write_why gets to them; a newer row replaces an older one."""
         self._why.update(rows)
+        self._stale_why -= rows.keys()
+
+    def queue_forget_why(self, uris: Iterable[str]) -> None:
+        """Have the reasons of destinations that left deleted by the next write_why."""
+        for uri in uris:
+            self._why.pop(uri, None)
+            self._stale_why.add(uri)
 
     def write_why(self) -> None:
         """
-        Write some of the queued reasons.
+        Write some of the queued reasons and delete the stale ones.
 
         Raises:
-            StoreUnavailable: no answer, now or lately; the rows stay queued.
+            StoreUnavailable: no answer, now or lately, or refused; the rows stay queued.
         """
         uris = list(self._why)[:WHY_PER_WRITE]
-        if not uris:
+        stale = list(self._stale_why)
+        if not uris and not stale:
             return
         pipeline = self._client.pipeline(transaction=False)
+        if stale:
+            pipeline.delete(*(self.key(f"why:{uri}") for uri in stale))
         for uri in uris:
             pipeline.hset(self.key(f"why:{uri}"), mapping=_values(self._why[uri]))
-        self._execute(pipeline)
+        self._write(pipeline)
+        self._stale_why.difference_update(stale)
         for uri in uris:
             self._why.pop(uri, None)
-
-    def forget_why(self, uris: Iterable[str]) -> None:
-        """
-        Delete the reasons of destinations that left.
-
-        Raises:
-            StoreUnavailable: no answer, now or lately.
-        """
-        keys = []
-        for uri in uris:
-            self._why.pop(uri, None)
-            keys.append(self.key(f"why:{uri}"))
-        if keys:
-            self._execute(self._client.pipeline(transaction=False).delete(*keys))
 
     def queue_event(self, event: dict[str, str]) -> None:
         """Keep an event until write_events gets to it."""
@@ -124,17 +134,26 @@ class Store:
         Append the queued events to the stream.
 
         Raises:
-            StoreUnavailable: no answer, now or lately; the events stay queued.
+            StoreUnavailable: no answer, now or lately, or refused; the events stay queued.
         """
         if not self._events:
             return
-        pipeline = self._client.pipeline(transaction=False)
+        pipeline = self._client.pipeline(transaction=True)
         events = list(self._events)
         for event in events:
             pipeline.xadd(self.key("events"), _values(event), maxlen=STREAM_LENGTH, approximate=True)
-        self._execute(pipeline)
+        self._write(pipeline)
         for _ in events:
             self._events.popleft()
+
+    def _on_connect(self, connection: Any) -> None:  # noqa: ANN401
+        self._connects += 1
+        connection.on_connect()
+
+    def _write(self, pipeline: Any) -> None:  # noqa: ANN401
+        for answer in self._execute(pipeline):
+            if isinstance(answer, redis.RedisError):
+                raise StoreUnavailable(f"Redis refuses to write: {answer}")
 
     def _execute(self, pipeline: Any) -> Sequence[Any]:  # noqa: ANN401 - redis-py's pipelines are loosely typed
         if self._clock_s() < self._skip_until_s:

@@ -1,0 +1,236 @@
+"""What processes share: texts with versions, in-flight counts that heal, facts in order, notes that expire."""
+
+import json
+import random
+
+import pytest
+from steelyard.edge import shared
+from steelyard.edge.shared import Board, Dialogs, Facts, InFlight
+
+SECOND = 1_000_000
+
+
+@pytest.fixture
+def in_flight(server) -> InFlight:
+    """Return the counts of one process."""
+    return InFlight(server.ksr)
+
+
+def sweep_until(in_flight: InFlight, start_s: int, end_s: int, no_response_s: float) -> int:
+    """Sweep once a second, as the control process does; return how many places were freed."""
+    return sum(in_flight.sweep("d1", second * SECOND, no_response_s) for second in range(start_s, end_s + 1))
+
+
+# --- Board ---
+
+
+def test_a_board_is_empty_before_the_first_text(server) -> None:
+    """Version 0 and an empty text mean that nothing was published."""
+    board = Board(server.ksr, "snapshot")
+    assert 0 == board.version()
+    assert "" == board.text()
+
+
+def test_a_text_published_by_one_process_is_read_by_another(server) -> None:
+    """Version and text arrive together."""
+    Board(server.ksr, "snapshot").publish(3, "[1]")
+    reader = Board(server.ksr, "snapshot")
+    assert (3, "[1]") == (reader.version(), reader.text())
+
+
+def test_boards_of_different_names_do_not_mix(server) -> None:
+    """Each name has a text and a version of its own."""
+    Board(server.ksr, "snapshot").publish(3, "[1]")
+    Board(server.ksr, "probes").publish(7, "[2]")
+    assert (3, "[1]") == (Board(server.ksr, "snapshot").version(), Board(server.ksr, "snapshot").text())
+
+
+def test_a_thousand_destinations_fit_one_text(server) -> None:
+    """A long text comes back whole."""
+    text = json.dumps([f"sip:proxy-{number}.example.com:5060" for number in range(1000)])
+    Board(server.ksr, "snapshot").publish(1, text)
+    assert text == Board(server.ksr, "snapshot").text()
+
+
+# --- InFlight ---
+
+
+def test_places_are_counted_over_all_processes(server, in_flight) -> None:
+    """A place taken by one worker is seen by the others."""
+    assert 1 == in_flight.enter("d1", 10 * SECOND)
+    assert 2 == InFlight(server.ksr).enter("d1", 10 * SECOND)
+    assert 2 == in_flight.count("d1")
+    assert 0 == in_flight.count("d2")
+
+
+def test_a_place_is_given_back_once(in_flight) -> None:
+    """Entering and leaving end at zero."""
+    in_flight.enter("d1", 10 * SECOND)
+    in_flight.leave("d1", 10 * SECOND, 11 * SECOND, 2.0)
+    assert 0 == in_flight.count("d1")
+
+
+def test_a_lost_reply_is_forgotten_within_seconds(in_flight) -> None:
+    """A place that nobody gives back is freed as soon as no answer can come any more."""
+    in_flight.enter("d1", 10 * SECOND)
+    life_s = shared.life_s(2.0)
+    assert 0 == sweep_until(in_flight, 10, 10 + life_s + 1, 2.0)
+    assert 1 == in_flight.count("d1")
+    assert 1 == in_flight.sweep("d1", (10 + life_s + 2) * SECOND, 2.0)
+    assert 0 == in_flight.count("d1")
+
+
+def test_a_place_lives_longer_where_answers_are_awaited_longer(in_flight) -> None:
+    """The sweep follows no_response_s."""
+    in_flight.enter("d1", 10 * SECOND)
+    assert 0 == sweep_until(in_flight, 10, 10 + shared.life_s(30) + 1, 30)
+    assert 1 == sweep_until(in_flight, 10 + shared.life_s(30) + 2, 10 + shared.life_s(30) + 3, 30)
+
+
+@pytest.mark.parametrize("late_s", [0, 1, 2, 3, 20])
+def test_a_reply_that_comes_after_the_sweep_takes_nothing_off(in_flight, late_s) -> None:
+    """A place is never given back twice, whenever its reply arrives."""
+    in_flight.enter("d1", 10 * SECOND)
+    in_flight.enter("d1", 30 * SECOND)
+    now_s = 10 + shared.life_s(2.0) + late_s
+    sweep_until(in_flight, 10, now_s, 2.0)
+    in_flight.leave("d1", 10 * SECOND, now_s * SECOND, 2.0)
+    sweep_until(in_flight, now_s, 31, 2.0)
+    assert 1 == in_flight.count("d1")
+
+
+def test_counts_heal_whatever_is_lost(in_flight) -> None:
+    """After random traffic, half of whose replies never come, the count is zero once their time is over."""
+    rng = random.Random(3)  # noqa: S311 - traffic
+    for second in range(100, 200):
+        for _ in range(rng.randrange(20)):
+            in_flight.enter("d1", second * SECOND)
+            if rng.random() < 0.5:
+                in_flight.leave("d1", second * SECOND, (second + 1) * SECOND, 2.0)
+        in_flight.sweep("d1", second * SECOND, 2.0)
+    sweep_until(in_flight, 200, 210, 2.0)
+    assert 0 == in_flight.count("d1")
+    in_flight.enter("d1", 211 * SECOND)
+    assert 1 == in_flight.count("d1")
+
+
+def test_a_stalled_control_process_catches_up(in_flight) -> None:
+    """Places lost during half a minute without a sweep are freed by the next one."""
+    in_flight.sweep("d1", 10 * SECOND, 2.0)
+    for second in range(10, 40):
+        in_flight.enter("d1", second * SECOND)
+    in_flight.sweep("d1", 50 * SECOND, 2.0)
+    assert 0 == in_flight.count("d1")
+
+
+@pytest.mark.xfail(reason="the sweep looks back 60 s and no further: older places stay counted for ever")
+def test_a_long_stalled_control_process_catches_up(in_flight) -> None:
+    """No lost reply is counted for ever, however long no sweep was made."""
+    in_flight.sweep("d1", 10 * SECOND, 2.0)
+    in_flight.enter("d1", 11 * SECOND)
+    sweep_until(in_flight, 100, 110, 2.0)
+    assert 0 == in_flight.count("d1")
+
+
+@pytest.mark.xfail(reason="a place that the sweep freed is given back once more: the total stays too low for ever")
+def test_waiting_shorter_for_answers_does_not_spoil_the_count(in_flight) -> None:
+    """An operator who lowers no_response_s while requests are out leaves the count right."""
+    in_flight.sweep("d1", 9 * SECOND, 30)
+    in_flight.enter("d1", 10 * SECOND)
+    sweep_until(in_flight, 10, 20, 30)
+    sweep_until(in_flight, 21, 22, 2.0)  # the setting is changed: freed
+    in_flight.leave("d1", 10 * SECOND, 23 * SECOND, 30)  # the attempt remembers what it was sent with
+    in_flight.enter("d1", 23 * SECOND)
+    assert 1 == in_flight.count("d1")
+
+
+def test_a_count_below_zero_reads_as_zero(in_flight) -> None:
+    """A pick never sees a negative load."""
+    in_flight.leave("d1", 10 * SECOND, 10 * SECOND, 2.0)
+    assert 0 == in_flight.count("d1")
+
+
+def test_a_forgotten_destination_starts_at_zero(in_flight) -> None:
+    """Forgetting drops the total."""
+    in_flight.enter("d1", 10 * SECOND)
+    in_flight.forget("d1")
+    assert 0 == in_flight.count("d1")
+
+
+def test_the_table_does_not_grow_with_time(server, in_flight) -> None:
+    """A destination holds a handful of cells, however long it is served."""
+    for second in range(10, 300):
+        in_flight.enter("d1", second * SECOND)
+        in_flight.leave("d1", second * SECOND, second * SECOND, 2.0)
+        in_flight.sweep("d1", second * SECOND, 2.0)
+    assert len(server.tables["in_flight"].cells) <= shared.life_s(2.0) + 4
+
+
+# --- Facts ---
+
+
+def test_facts_arrive_in_the_order_they_were_filed(server) -> None:
+    """Kind and fields come back as text, oldest first, and only once."""
+    Facts(server.ksr).put("answer", "d1", 1500, 2, 200, "-")
+    Facts(server.ksr).put("silence", "d2")
+    facts = Facts(server.ksr)
+    assert [("answer", ["d1", "1500", "2", "200", "-"]), ("silence", ["d2"])] == list(facts.drain())
+    assert [] == list(facts.drain())
+
+
+def test_one_tick_takes_no_more_facts_than_it_can_bear(server, monkeypatch) -> None:
+    """What is over the limit stays queued for the next tick."""
+    monkeypatch.setattr(shared, "MAX_FACTS_PER_TICK", 2)
+    facts = Facts(server.ksr)
+    for number in range(3):
+        facts.put("silence", f"d{number}")
+    assert ["d0", "d1"] == [fields[0] for _, fields in facts.drain()]
+    assert ["d2"] == [fields[0] for _, fields in facts.drain()]
+
+
+# --- Dialogs ---
+
+
+def test_a_call_is_found_again(server) -> None:
+    """A note names the destination of its Call-ID and of no other."""
+    Dialogs(server.ksr).note("call-1", "sip:127.0.0.1:5001")
+    assert "sip:127.0.0.1:5001" == Dialogs(server.ksr).find("call-1")
+    assert Dialogs(server.ksr).find("call-2") is None
+
+
+@pytest.mark.parametrize(("keep", "life_s"), [(False, shared.ANSWER_TO_ACK_S), (True, shared.DIALOG_S)])
+def test_a_note_lives_as_long_as_it_is_needed(server, keep, life_s) -> None:
+    """A note is brief, or lasts as long as a call without Route may, and no longer."""
+    dialogs = Dialogs(server.ksr)
+    dialogs.note("call-1", "sip:127.0.0.1:5001", keep=keep)
+    server.now_s += life_s
+    assert dialogs.find("call-1") is not None
+    server.now_s += 2
+    assert dialogs.find("call-1") is None
+
+
+def test_a_kept_note_becomes_brief_when_the_call_ends(server) -> None:
+    """The last word on a call decides how long it is remembered."""
+    dialogs = Dialogs(server.ksr)
+    dialogs.note("call-1", "sip:127.0.0.1:5001", keep=True)
+    dialogs.note("call-1", "sip:127.0.0.1:5001")
+    server.now_s += shared.ANSWER_TO_ACK_S + 2
+    assert dialogs.find("call-1") is None
+
+
+@pytest.mark.xfail(reason="htable of 5.6.3 never expires a text that outgrew its cell: sht_rm before sht_setxs")
+def test_a_note_that_names_a_longer_destination_expires_too(server) -> None:
+    """A Call-ID used again for another destination leaves nothing behind."""
+    dialogs = Dialogs(server.ksr)
+    dialogs.note("call-1", "sip:127.0.0.1:5001")
+    dialogs.note("call-1", "sip:proxy.example.com:5001")
+    server.now_s += shared.DIALOG_S + 60
+    assert dialogs.find("call-1") is None
+
+
+def test_the_names_of_tables_and_queues_are_those_of_the_configuration(server) -> None:
+    """A table that kamailio.cfg does not make would count nothing, without a word."""
+    assert {shared.BOARD, shared.IN_FLIGHT, shared.DIALOGS} <= server.tables.keys()
+    assert {shared.FACTS} <= server.queues.keys()
+    assert 0 == server.tables[shared.IN_FLIGHT].initval
+    assert server.tables[shared.DIALOGS].autoexpire_s >= shared.DIALOG_S

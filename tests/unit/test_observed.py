@@ -1,0 +1,202 @@
+"""What is known of one destination from its own answers."""
+
+from math import exp
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from steelyard.core.observed import DECAY_S, Observed
+from steelyard.core.outcome import Outcome
+
+
+def answered(*response_times_s, now_s=0.0):
+    """Return a destination that answered so, one call at a time, all at one moment."""
+    observed = Observed("d1")
+    for response_time_s in response_times_s:
+        observed.on_answer(response_time_s, 1, 200, now_s=now_s)
+    return observed
+
+
+def test_nothing_is_known_of_a_new_destination():
+    """It is up, without errors, evidence, ramp or exclusion."""
+    observed = Observed("d1")
+    assert observed.health.up
+    assert 0.0 == observed.error_rate(0.0)
+    assert not observed.has_evidence(0.0)
+    assert not observed.hides_behind_100(0.0)
+    assert observed.ramp_from_s is None
+    assert not observed.disabled
+    assert (1.0, 1.0) == (observed.capacity, observed.errors)
+    assert 0 == observed.failed_in_a_row
+    assert 0.0 == observed.retry_after_until_s
+
+
+def test_a_success_is_counted_and_measured():
+    """Its time goes into the curve."""
+    observed = answered(0.1, 0.3)
+    assert pytest.approx(0.2) == observed.curve.mean_time(0.0)
+    assert 2.0 == observed.successes.at(0.0)
+    assert 0.0 == observed.failures.at(0.0)
+
+
+def test_a_failure_is_counted_and_not_measured():
+    """A refusal within a millisecond says nothing of speed."""
+    observed = answered(0.1)
+    observed.on_answer(0.001, 1, 503, now_s=0.0)
+    assert pytest.approx(0.1) == observed.curve.mean_time(0.0)
+    assert 1.0 == observed.failures.at(0.0)
+    assert pytest.approx(1 / (1 + 1 + 5)) == observed.error_rate(0.0)
+
+
+@pytest.mark.parametrize(("status", "successes"), [(100, 0.0), (180, 0.0), (199, 0.0), (200, 1.0), (486, 1.0)])
+def test_a_provisional_reply_is_measured_and_not_counted(status, successes):
+    """How the call ends is not known yet: a 100 Trying must not end a row of failures."""
+    observed = Observed("d1")
+    observed.on_answer(0.1, 1, status, now_s=0.0)
+    assert pytest.approx(0.1) == observed.curve.mean_time(0.0)
+    assert successes == observed.successes.at(0.0)
+
+
+def test_an_outcome_alone_moves_only_the_counts():
+    """A call that nothing came back from has no time."""
+    observed = Observed("d1")
+    observed.on_outcome(Outcome.SUCCESS, now_s=0.0)
+    observed.on_outcome(Outcome.SILENCE, now_s=0.0)
+    assert (1.0, 1.0) == (observed.successes.at(0.0), observed.failures.at(0.0))
+    assert not observed.curve.evidence(0.0)
+
+
+def test_failures_in_a_row_are_counted_until_a_success():
+    """Silence counts as a failure does, and one success ends the row."""
+    observed = Observed("d1")
+    rows = []
+    for outcome in (Outcome.FAILURE, Outcome.SILENCE, Outcome.FAILURE, Outcome.SUCCESS, Outcome.SILENCE):
+        observed.on_outcome(outcome, now_s=0.0)
+        rows.append(observed.failed_in_a_row)
+    assert [1, 2, 3, 0, 1] == rows
+
+
+def test_a_pong_is_timed_apart_from_calls():
+    """Pings are another kind of request."""
+    observed = Observed("d1")
+    observed.on_pong(0.02, Outcome.SUCCESS, now_s=0.0)
+    assert pytest.approx(0.02) == observed.ping_time.value
+    assert 0.0 == observed.curve.evidence(0.0)
+
+
+def test_pings_fade_in_five_seconds_to_1_over_e():
+    """There are few of them, and they are cheap to repeat."""
+    observed = Observed("d1")
+    observed.on_pong(0.01, Outcome.SUCCESS, now_s=0.0)
+    observed.on_pong(0.03, Outcome.SUCCESS, now_s=5.0)
+    assert pytest.approx((0.01 * exp(-1) + 0.03) / (exp(-1) + 1)) == observed.ping_time.value
+
+
+def test_a_pong_that_refuses_is_a_failure_and_a_good_one_is_no_success():
+    """A proxy may well answer pings and fail at calls: good pongs neither end a row nor thin out failures."""
+    observed = Observed("d1")
+    observed.on_outcome(Outcome.FAILURE, now_s=0.0)
+    observed.on_pong(0.02, Outcome.SUCCESS, now_s=0.0)
+    assert (0.0, 1.0, 1) == (observed.successes.at(0.0), observed.failures.at(0.0), observed.failed_in_a_row)
+    observed.on_pong(0.02, Outcome.FAILURE, now_s=0.0)
+    assert (0.0, 2.0, 1) == (observed.successes.at(0.0), observed.failures.at(0.0), observed.failed_in_a_row)
+
+
+def test_outcomes_fade_in_ten_seconds_to_1_over_e():
+    """Ten failures ten seconds ago count as 10 / e."""
+    observed = Observed("d1")
+    for _ in range(10):
+        observed.on_outcome(Outcome.FAILURE, now_s=100.0)
+    left = 10 * exp(-1)
+    assert 10.0 == DECAY_S
+    assert pytest.approx(left / (left + 5)) == observed.error_rate(110.0)
+
+
+def test_calls_that_all_fail_after_a_100_are_failures_in_a_row():
+    """Most proxies send 100 before they refuse."""
+    observed = Observed("d1")
+    for _ in range(3):
+        observed.on_answer(0.001, 1, 100, now_s=0.0)
+        observed.on_outcome(Outcome.FAILURE, now_s=0.0)
+    assert 3 == observed.failed_in_a_row
+    assert pytest.approx(3 / (3 + 5)) == observed.error_rate(0.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Outcome), st.floats(0, 30)), max_size=40))
+def test_an_error_rate_is_from_0_to_1_after_any_history(history):
+    """It never gets to 1: five requests more are taken to have gone well."""
+    observed, now_s = Observed("d1"), 0.0
+    for outcome, gap_s in history:
+        now_s += gap_s
+        observed.on_outcome(outcome, now_s=now_s)
+        assert 0.0 <= observed.error_rate(now_s) < 1.0
+
+
+def test_a_restart_forgets_what_calls_said_and_ramps_up_again():
+    """A proxy that comes back is another one; its key, its pings and its switches stay."""
+    observed = answered(*[0.1] * 10)
+    observed.on_outcome(Outcome.FAILURE, now_s=0.0)
+    observed.ping_time.add(0.01, now_s=0.0)
+    observed.capacity, observed.errors, observed.disabled = 3.0, 0.3, True
+    observed.on_restart(now_s=7.0)
+    assert 7.0 == observed.ramp_from_s
+    assert (1.0, 1.0) == (observed.capacity, observed.errors)
+    assert 0.0 == observed.error_rate(7.0)
+    assert 0 == observed.failed_in_a_row
+    assert not observed.has_evidence(7.0)
+    assert pytest.approx(0.01) == observed.ping_time.value
+    assert ("d1", True) == (observed.key, observed.disabled)
+
+
+def test_what_is_learned_after_a_restart_counts_again():
+    """The restart leaves fresh counts, not dead ones."""
+    observed = answered(0.1)
+    observed.on_restart(now_s=1.0)
+    observed.on_answer(0.5, 1, 200, now_s=1.0)
+    assert pytest.approx(0.5) == observed.curve.mean_time(1.0)
+    assert 1.0 == observed.successes.at(1.0)
+
+
+def test_five_answers_are_evidence_until_they_fade():
+    """Four are not, and five are worth less than five a moment later."""
+    assert not answered(*[0.1] * 4).has_evidence(0.0)
+    assert answered(*[0.1] * 5).has_evidence(0.0)
+    assert not answered(*[0.1] * 5).has_evidence(0.001)
+
+
+def hiding(*, trying_s=0.001, beyond_s=0.2, times=5):
+    """Return a destination that sent 100 Trying and what followed at these times."""
+    observed = Observed("d1")
+    for _ in range(times):
+        observed.trying_time.add(trying_s, now_s=0.0)
+        observed.beyond_time.add(beyond_s, now_s=0.0)
+    return observed
+
+
+def test_a_100_within_a_hundredth_of_what_follows_hides_the_work():
+    """The hundredth is pinned on both sides."""
+    assert hiding(trying_s=0.00199, beyond_s=0.2).hides_behind_100(0.0)
+    assert not hiding(trying_s=0.00201, beyond_s=0.2).hides_behind_100(0.0)
+
+
+def test_what_follows_within_20_ms_is_not_worth_a_word():
+    """The limit is pinned on both sides."""
+    assert not hiding(trying_s=0.00001, beyond_s=0.0199).hides_behind_100(0.0)
+    assert hiding(trying_s=0.00001, beyond_s=0.0201).hides_behind_100(0.0)
+
+
+def test_a_few_replies_do_not_make_it_hide_behind_100():
+    """Five are needed, and they must be of late."""
+    assert not hiding(times=4).hides_behind_100(0.0)
+    assert hiding(times=5).hides_behind_100(0.0)
+    assert not hiding(times=5).hides_behind_100(10.0)
+
+
+def test_a_destination_that_sends_no_100_hides_behind_nothing():
+    """One of the two times alone says nothing."""
+    observed = Observed("d1")
+    observed.beyond_time.add(1.0, now_s=0.0)
+    assert not observed.hides_behind_100(0.0)
+    observed = Observed("d1")
+    observed.trying_time.add(0.001, now_s=0.0)
+    assert not observed.hides_behind_100(0.0)

@@ -1,0 +1,211 @@
+"""The operator's view of one destination."""
+
+import pytest
+from steelyard.core.destination import Destination, Mode, State
+from steelyard.core.observed import Observed
+from steelyard.core.outcome import Outcome
+from steelyard.core.settings import Policy
+from steelyard.core.standing import Situation, stand
+from steelyard.core.weight import Factors
+
+URI = "sip:192.0.2.1:5060"
+USUAL = Situation(panic=False, above_threshold=True, policy=Policy.ADAPTIVE, tier=0)
+PANIC = Situation(panic=True, above_threshold=True, policy=Policy.ADAPTIVE, tier=0)
+
+
+def observed(*, calls=5, failures=0):
+    """Return a destination that answered so many calls in 0.1 s each, then refused some."""
+    new = Observed("d1")
+    for _ in range(calls):
+        new.on_answer(0.1, 1, 200, now_s=0.0)
+    for _ in range(failures):
+        new.on_outcome(Outcome.FAILURE, now_s=0.0)
+    return new
+
+
+def down():
+    """Return a destination whose last three pings were lost."""
+    new = observed()
+    for _ in range(3):
+        new.health.on_silence(fall=3)
+    return new
+
+
+def disabled():
+    """Return a destination that was switched off in dispatcher."""
+    new = observed()
+    new.disabled = True
+    return new
+
+
+def left_alone():
+    """Return a destination that asked for rest until second 12."""
+    new = observed()
+    new.retry_after_until_s = 12.0
+    return new
+
+
+def hiding():
+    """Return a destination whose 100 Trying come at once and whose 200 do not."""
+    new = observed()
+    for _ in range(5):
+        new.trying_time.add(0.001, now_s=0.0)
+        new.beyond_time.add(1.0, now_s=0.0)
+    return new
+
+
+def row(destination=None, seen=None, factors=None, situation=USUAL, **numbers):
+    """Return the fields of one destination."""
+    return stand(
+        destination or Destination(URI),
+        seen or observed(),
+        factors or Factors(1.0),
+        situation,
+        **{"share_percent": 25.0, "in_flight": 0, "now_s": 0.0, **numbers},
+    ).fields
+
+
+def test_a_row_names_its_destination_and_its_share():
+    """The share travels as a number beside its text."""
+    standing = stand(Destination(URI), observed(), Factors(1.0), USUAL, share_percent=12.344, in_flight=0, now_s=0.0)
+    assert (URI, 12.344) == (standing.uri, standing.share_percent)
+    assert "12.34" == standing.fields["effective"]
+
+
+def test_a_row_shows_every_factor_behind_the_share():
+    """The operator can multiply it out."""
+    seen = observed(calls=5, failures=2)
+    seen.ping_time.add(0.0123456, now_s=0.0)
+    factors = Factors(2.5, capacity=1.2345, errors=0.5, slow_start=0.75)
+    fields = row(Destination(URI, 2.5), seen, factors, in_flight=7)
+    del fields["reason"]
+    assert {
+        "effective": "25.00",
+        "declared": "2.5",
+        "capacity": "1.234",
+        "errors": "0.500",
+        "slow_start": "0.750",
+        "response_time_ms": "100.000",
+        "ping_ms": "12.346",
+        "in_flight": "7",
+        "error_rate": "0.167",
+        "health": "up",
+        "state": "ready",
+        "mode": "auto",
+        "priority": "0",
+    } == fields
+
+
+def test_a_time_that_is_not_known_is_left_empty():
+    """No ping answered, too few calls: no number is better than a made up one."""
+    fields = row(seen=observed(calls=4))
+    assert ("", "") == (fields["response_time_ms"], fields["ping_ms"])
+
+
+def test_every_value_is_text():
+    """It goes into a hash as it is."""
+    assert all(isinstance(value, str) for value in row().values())
+
+
+@pytest.mark.parametrize(
+    ("destination", "seen", "reason"),
+    [
+        (Destination(URI, 0.0, State.DRAIN), None, "declared weight 0"),
+        (Destination(URI, 1.0, State.DRAIN), disabled(), "state drain"),
+        (Destination(URI, 1.0, State.MAINT), down(), "state maint"),
+        (Destination(URI), disabled(), "disabled with dispatcher.set_state"),
+        (Destination(URI, priority=1), down(), "down: 3 pings in a row unanswered"),
+        (Destination(URI), left_alone(), "asked by Retry-After to be left alone for 7 s"),
+    ],
+)
+def test_who_is_out_is_told_why(destination, seen, reason):
+    """What the operator said comes before what was observed."""
+    assert reason == row(destination, seen, share_percent=0.0, now_s=5.0)["reason"]
+
+
+def test_health_is_shown():
+    """Up or down, beside the reason."""
+    assert "down" == row(seen=down())["health"]
+
+
+def test_who_waits_for_a_lower_number_is_told_so():
+    """Only one priority is in use at a time."""
+    assert "priority 1: waits until all of lower numbers are out" == row(Destination(URI, priority=1))["reason"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "situation", "reason"),
+    [
+        (
+            Destination(URI, mode=Mode.MANUAL),
+            Situation(False, False, Policy.WEIGHTED, 0),
+            "manual: the declared weight as it is",
+        ),
+        (
+            Destination(URI),
+            Situation(False, False, Policy.WEIGHTED, 0),
+            "below threshold_cps: round robin by declared weight",
+        ),
+        (Destination(URI), Situation(False, True, Policy.WEIGHTED, 0), "policy weighted"),
+        (Destination(URI), Situation(False, True, Policy.ROUND_ROBIN, 0), "policy round-robin"),
+        (Destination(URI), USUAL, "as declared"),
+    ],
+)
+def test_who_is_in_is_told_by_which_rule(destination, situation, reason):
+    """Mode comes before threshold, and threshold before policy."""
+    assert reason == row(destination, situation=situation)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "seen", "reason"),
+    [
+        (Destination(URI), None, "panic: tried by declared weight"),
+        (
+            Destination(URI),
+            down(),
+            "panic: tried by declared weight although down: 3 pings in a row unanswered",
+        ),
+        (Destination(URI, state=State.DRAIN), None, "state drain"),
+        (Destination(URI), disabled(), "disabled with dispatcher.set_state"),
+    ],
+)
+def test_in_panic_everybody_the_operator_allows_is_tried(destination, seen, reason):
+    """What the operator forbids stays out."""
+    assert reason == row(destination, seen, situation=PANIC)["reason"]
+
+
+def test_in_panic_higher_numbers_still_wait():
+    """Panic does not mix priorities."""
+    assert "waits" in row(Destination(URI, priority=1), situation=PANIC, share_percent=0.0)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "factors", "part"),
+    [
+        (observed(), Factors(1.0, slow_start=0.35), "slow start at 35%"),
+        (observed(calls=5, failures=3), Factors(1.0, errors=0.5), "its last 3 calls failed"),
+        (observed(calls=11, failures=2), Factors(1.0, errors=0.89), "11% of its calls fail"),
+        (observed(calls=4), Factors(1.0, capacity=2.0), "few calls: judged by pings or by the set's average"),
+        (observed(), Factors(1.0, capacity=1.11), "clears 1.1 x the median's calls"),
+        (observed(), Factors(1.0, capacity=0.89), "clears only 0.9 x the median's calls"),
+        (hiding(), Factors(1.0), "100 Trying comes long before anything else: consider first_reply beyond-100"),
+    ],
+)
+def test_what_was_learned_is_said_in_words(seen, factors, part):
+    """One thing learned is the whole reason."""
+    assert part == row(seen=seen, factors=factors)["reason"]
+
+
+@pytest.mark.parametrize("factors", [Factors(1.0, capacity=1.1), Factors(1.0, capacity=0.9), Factors(1.0, errors=0.9)])
+def test_small_differences_are_not_worth_a_word(factors):
+    """Within a tenth it is as declared."""
+    assert "as declared" == row(factors=factors)["reason"]
+
+
+def test_several_things_learned_are_all_said():
+    """In the order of their weight."""
+    seen = observed(calls=5, failures=3)
+    assert (
+        "slow start at 50%; its last 3 calls failed; clears 2.0 x the median's calls"
+        == (row(seen=seen, factors=Factors(1.0, 2.0, 0.5, 0.5))["reason"])
+    )
