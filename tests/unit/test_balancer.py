@@ -110,7 +110,8 @@ def test_a_destination_that_is_not_ready_takes_no_new_calls(state):
     assert f"state {state}" == balanced.why(B)["reason"]
     balanced.declare({A: 1, B: 1}, 2.0)
     balanced.decide(2.0)
-    assert {A: 50.0, B: 50.0} == balanced.shares()
+    # After maint a proxy may have been restarted: it ramps up. After drain it has been there all the time.
+    assert {"drain": 1.0, "maint": 0.1}[state] == balanced.weights()[B]
     assert ["joined", state, "ready"] == balanced.kinds(B)
 
 

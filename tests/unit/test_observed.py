@@ -1,5 +1,6 @@
 """What is known of one destination from its own answers."""
 
+import math
 from math import exp
 
 import pytest
@@ -27,7 +28,7 @@ def test_nothing_is_known_of_a_new_destination():
     assert observed.ramp_from_s is None
     assert not observed.disabled
     assert (1.0, 1.0) == (observed.capacity, observed.errors)
-    assert 0 == observed.failed_in_a_row
+    assert 0 == observed.last_failures
     assert 0.0 == observed.retry_after_until_s
 
 
@@ -72,7 +73,7 @@ def test_failures_in_a_row_are_counted_until_a_success():
     rows = []
     for outcome in (Outcome.FAILURE, Outcome.SILENCE, Outcome.FAILURE, Outcome.SUCCESS, Outcome.SILENCE):
         observed.on_outcome(outcome, now_s=0.0)
-        rows.append(observed.failed_in_a_row)
+        rows.append(observed.last_failures)
     assert [1, 2, 3, 0, 1] == rows
 
 
@@ -97,9 +98,9 @@ def test_a_pong_that_refuses_is_a_failure_and_a_good_one_is_no_success():
     observed = Observed("d1")
     observed.on_outcome(Outcome.FAILURE, now_s=0.0)
     observed.on_pong(0.02, Outcome.SUCCESS, now_s=0.0)
-    assert (0.0, 1.0, 1) == (observed.successes.at(0.0), observed.failures.at(0.0), observed.failed_in_a_row)
+    assert (0.0, 1.0, 1) == (observed.successes.at(0.0), observed.failures.at(0.0), observed.last_failures)
     observed.on_pong(0.02, Outcome.FAILURE, now_s=0.0)
-    assert (0.0, 2.0, 1) == (observed.successes.at(0.0), observed.failures.at(0.0), observed.failed_in_a_row)
+    assert (0.0, 2.0, 1) == (observed.successes.at(0.0), observed.failures.at(0.0), observed.last_failures)
 
 
 def test_outcomes_fade_in_ten_seconds_to_1_over_e():
@@ -118,7 +119,7 @@ def test_calls_that_all_fail_after_a_100_are_failures_in_a_row():
     for _ in range(3):
         observed.on_answer(0.001, 1, 100, now_s=0.0)
         observed.on_outcome(Outcome.FAILURE, now_s=0.0)
-    assert 3 == observed.failed_in_a_row
+    assert 3 == observed.last_failures
     assert pytest.approx(3 / (3 + 5)) == observed.error_rate(0.0)
 
 
@@ -142,7 +143,7 @@ def test_a_restart_forgets_what_calls_said_and_ramps_up_again():
     assert 7.0 == observed.ramp_from_s
     assert (1.0, 1.0) == (observed.capacity, observed.errors)
     assert 0.0 == observed.error_rate(7.0)
-    assert 0 == observed.failed_in_a_row
+    assert 0 == observed.last_failures
     assert not observed.has_evidence(7.0)
     assert pytest.approx(0.01) == observed.ping_time.value
     assert ("d1", True) == (observed.key, observed.disabled)
@@ -200,3 +201,13 @@ def test_a_destination_that_sends_no_100_hides_behind_nothing():
     observed = Observed("d1")
     observed.trying_time.add(0.001, now_s=0.0)
     assert not observed.hides_behind_100(0.0)
+
+
+def test_failures_in_a_row_are_forgotten_once_they_have_faded():
+    """A destination that was left alone is not judged by what it did minutes ago."""
+    observed = Observed("d1")
+    for _ in range(10):
+        observed.on_outcome(Outcome.FAILURE, now_s=0.0)
+    fades_s = DECAY_S * math.log(10)  # when ten failures weigh one
+    assert 10 == observed.failed_in_a_row(fades_s - 1e-6)
+    assert 0 == observed.failed_in_a_row(fades_s + 1e-6)

@@ -15,13 +15,13 @@ from typing import Final
 from .capacity import from_calls, from_pings
 from .declared import Declared
 from .destination import Destination, Mode, State
-from .ewma import DecayedSum
 from .observed import Observed
 from .outcome import Outcome, of_status
 from .pings import Pings
 from .settings import FirstReply, Policy, ProbeMethod, Settings
 from .snapshot import Entry, Rule, Snapshot
 from .standing import Situation, Standing, stand
+from .volume import Volume
 from .weight import (
     Factors,
     capacity_factors,
@@ -33,8 +33,6 @@ from .weight import (
 )
 
 WEIGHT_UPDATE_PERIOD_S: Final = 1.0  # gRFC A58
-THRESHOLD_HYSTERESIS: Final = 0.9  # a set whose volume hovers at the threshold must not flap
-RATE_DECAY_S: Final = 2.0
 LEAST_WEIGHT: Final = 1e-9  # a turn is 1 / weight
 PANIC_ATTEMPTS: Final = 8
 
@@ -78,8 +76,7 @@ class Balancer:
         self._last_key = 0
         self._pings = Pings()
         self._events: list[Event] = []
-        self._calls = DecayedSum(RATE_DECAY_S)
-        self._above_threshold = True
+        self._volume = Volume()
         self._panic = False
         self._dirty = True
         self._weighed_s: float | None = None
@@ -107,6 +104,8 @@ class Balancer:
                 self._event("joined", uri, f"weight {destination.weight:g}")
             elif old.state is not destination.state:
                 self._event(destination.state, uri, f"state was {old.state}")
+                if old.state is State.MAINT:
+                    self._observed[uri].on_restart(now_s=now_s)  # nobody knows what was done to it meanwhile
         self._dirty = True
 
     def on_disabled(self, uri: str, *, disabled: bool) -> None:
@@ -125,7 +124,7 @@ class Balancer:
         self, key: str, response_time_s: float, in_flight: int, status: int, retry_after_s: float, *, now_s: float
     ) -> None:
         """Take the first reply to a call: its time, the in-flight count the call met, its status."""
-        self._calls.add(1.0, now_s=now_s)
+        self._volume.on_call(now_s=now_s)
         observed = self._find(key)
         if observed is not None:
             observed.on_answer(response_time_s, in_flight, status, now_s=now_s)
@@ -141,7 +140,7 @@ class Balancer:
 
     def on_silence(self, key: str, *, now_s: float) -> None:
         """Take a call that was answered by nothing in time, or could not be sent."""
-        self._calls.add(1.0, now_s=now_s)
+        self._volume.on_call(now_s=now_s)
         observed = self._find(key)
         if observed is not None:
             observed.on_outcome(Outcome.SILENCE, now_s=now_s)
@@ -212,7 +211,10 @@ class Balancer:
         """
         for uri in self._pings.take_lost({u: s.probe_timeout_s for u, s in self._settings.items()}, now_s=now_s):
             self._on_lost_ping(uri)
-        self._check_threshold(now_s)
+        crossed = self._volume.check(self._declared.settings.threshold_cps, now_s=now_s)
+        if crossed:
+            self._dirty = True
+            self._event("threshold", "", crossed)
         due = self._weighed_s is None or now_s - self._weighed_s >= WEIGHT_UPDATE_PERIOD_S
         snapshot = standings = None
         if due or self._dirty or self._retry_after_ended(now_s):
@@ -245,17 +247,6 @@ class Balancer:
     def _event(self, kind: str, uri: str, reason: str) -> None:
         self._events.append(Event(kind, uri, reason))
 
-    def _check_threshold(self, now_s: float) -> None:
-        threshold = self._declared.settings.threshold_cps
-        rate = self._calls.at(now_s) / RATE_DECAY_S
-        limit = threshold * THRESHOLD_HYSTERESIS if self._above_threshold else threshold
-        above = threshold <= 0 or rate >= limit
-        if above is not self._above_threshold:
-            self._above_threshold = above
-            self._dirty = True
-            word = "above: policy decides" if above else "below: round robin by declared weight"
-            self._event("threshold", "", f"{rate:.1f} calls per second, threshold {threshold:g}; {word}")
-
     def _retry_after_ended(self, now_s: float) -> bool:
         weighed_s = self._weighed_s if self._weighed_s is not None else now_s
         return any(weighed_s < o.retry_after_until_s <= now_s for o in self._observed.values())
@@ -276,7 +267,7 @@ class Balancer:
         factors = {}
         for uri, destination in self._declared.destinations.items():
             observed = self._observed[uri]
-            errors = error_factor(observed.error_rate(now_s), observed.failed_in_a_row)
+            errors = error_factor(observed.error_rate(now_s), observed.failed_in_a_row(now_s))
             observed.capacity = limit_change(capacities[uri], observed.capacity, elapsed_s)
             observed.errors = min(errors, limit_change(errors, observed.errors, elapsed_s))  # down at once
             factors[uri] = self._in_force(destination, now_s)
@@ -297,9 +288,9 @@ class Balancer:
         observed, settings = self._observed[destination.uri], self._settings[destination.uri]
         age_s = now_s - observed.ramp_from_s if observed.ramp_from_s is not None else None
         slow_start = slow_start_factor(age_s, settings.slow_start_s)
-        if policy is Policy.ADAPTIVE and self._above_threshold:
+        if policy is Policy.ADAPTIVE and self._volume.above:
             return Factors(destination.weight, observed.capacity, observed.errors, slow_start)
-        if policy is Policy.ROUND_ROBIN and self._above_threshold:
+        if policy is Policy.ROUND_ROBIN and self._volume.above:
             return Factors(1.0, slow_start=slow_start)
         return Factors(destination.weight, slow_start=slow_start)
 
@@ -308,7 +299,7 @@ class Balancer:
         settings = self._declared.settings
         rates = {uri: self._observed[uri].error_rate(now_s) for uri in candidates}
         held = holding(rates)
-        adaptive = self._panic or (settings.policy is Policy.ADAPTIVE and self._above_threshold)
+        adaptive = self._panic or (settings.policy is Policy.ADAPTIVE and self._volume.above)
         entries = tuple(
             Entry(
                 key=self._observed[uri].key,
@@ -367,7 +358,7 @@ class Balancer:
         tier = min((destinations[uri].priority for uri in candidates), default=0)
         weights = {uri: factors[uri].weight for uri in candidates if destinations[uri].priority == tier}
         percent = shares(weights)
-        situation = Situation(self._panic, self._above_threshold, self._declared.settings.policy, tier)
+        situation = Situation(self._panic, self._volume.above, self._declared.settings.policy, tier)
         return tuple(
             stand(
                 destination,

@@ -46,7 +46,7 @@ class Health:
         A destination that stays down is asked ever less often (RFC 7339 section 5.9 wants a back-off),
         but never less often than BACK_OFF_CAP_S or its own interval, whichever is longer.
         """
-        if self.up or self.answers:
+        if self.up:
             return interval_s
         doubled = interval_s * 2.0 ** min(max(self.silences - fall, 0), 16)
         return min(doubled, max(interval_s, BACK_OFF_CAP_S))

@@ -45,7 +45,7 @@ class Observed:
     beyond_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to what followed the 100
     retry_after_until_s: float = 0.0
     disabled: bool = False  # by dispatcher.set_state
-    failed_in_a_row: int = 0  # calls, not pings
+    last_failures: int = 0  # calls, not pings, that failed since the last one that did not
     capacity: float = 1.0  # the factors as in force, limited in their speed
     errors: float = 1.0
 
@@ -65,10 +65,10 @@ class Observed:
     def on_outcome(self, outcome: Outcome, *, now_s: float) -> None:
         """Count how a call ended."""
         if outcome.failed:
-            self.failed_in_a_row += 1
+            self.last_failures += 1
             self.failures.add(1.0, now_s=now_s)
         else:
-            self.failed_in_a_row = 0
+            self.last_failures = 0
             self.successes.add(1.0, now_s=now_s)
 
     def on_pong(self, response_time_s: float, outcome: Outcome, *, now_s: float) -> None:
@@ -85,7 +85,7 @@ class Observed:
     def on_restart(self, *, now_s: float) -> None:
         """Forget what was learned before the destination was away, and ramp its share up again."""
         self.ramp_from_s = now_s
-        self.failed_in_a_row = 0
+        self.last_failures = 0
         self.capacity = self.errors = 1.0
         self.curve = _curve()
         self.successes, self.failures = _slow_sum(), _slow_sum()
@@ -93,6 +93,10 @@ class Observed:
     def error_rate(self, now_s: float) -> float:
         """Return the part of attempts that failed lately, 0..1."""
         return error_rate(self.successes.at(now_s), self.failures.at(now_s))
+
+    def failed_in_a_row(self, now_s: float) -> int:
+        """Return how many calls failed since the last that did not; 0 once that is so long ago that it has faded."""
+        return self.last_failures if self.failures.at(now_s) >= 1 else 0
 
     def has_evidence(self, now_s: float) -> bool:
         """Say whether enough calls were answered lately to judge by them."""

@@ -53,4 +53,4 @@ def parse_retry_after(text: str) -> float:
     rest = digits[end:].lstrip()
     if end == 0 or (rest and rest[0] not in "(;"):
         return 0.0
-    return float(digits[:end][:MAX_DIGITS])
+    return float(digits[:end].lstrip("0")[:MAX_DIGITS] or "0")

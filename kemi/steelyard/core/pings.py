@@ -28,7 +28,7 @@ class Pings:
         self._sent[call_id] = (uri, now_s)
 
     def on_answered(self, call_id: str, *, now_s: float) -> Ping | None:
-        """Return the ping that this answers; None for one that is overdue, answered already or not ours."""
+        """Return the ping that this answers; None for one that was taken as lost, answered already or not ours."""
         sent = self._sent.pop(call_id, None)
         return None if sent is None else Ping(sent[0], now_s - sent[1])
 

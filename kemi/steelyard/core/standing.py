@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .destination import Destination, Mode
 from .observed import Observed
 from .settings import Policy
-from .weight import Factors
+from .weight import FAILURES_FORGIVEN, Factors, error_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,12 @@ def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> lis
     parts = []
     if factors.slow_start < 1:
         parts.append(f"slow start at {factors.slow_start:.0%}")
-    if observed.failed_in_a_row > 2:
-        parts.append(f"its last {observed.failed_in_a_row} calls failed")
+    row, rate = observed.failed_in_a_row(now_s), observed.error_rate(now_s)
+    if row > FAILURES_FORGIVEN:
+        parts.append(f"its last {row} calls failed")
     elif factors.errors < 0.9:
-        parts.append(f"{observed.error_rate(now_s):.0%} of its calls fail")
+        recovering = error_factor(rate, row) > factors.errors
+        parts.append("recovering from failed calls" if recovering else f"{rate:.0%} of its calls fail")
     if not observed.has_evidence(now_s):
         parts.append("few calls: judged by pings or by the set's average")
     elif factors.capacity > 1.1:

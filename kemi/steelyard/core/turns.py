@@ -2,12 +2,12 @@
 Whose turn it is: smooth weighted round robin on a virtual clock.
 
 Every destination has a deadline, its next turn; a turn taken moves the deadline by 1 / weight. The earliest is next:
-weights 5, 1, 1 give a a b a c a a and not a a a a a b c, and after as many turns as integer weights sum to, each has
+weights 4 and 1 give a a b a a and not a a a a b, and after as many turns as integer weights sum to, each has
 had exactly its own. The place of each in its turn is kept when weights change: restarting it at each change would give
 a proxy of small weight nothing as long as weights change faster than its turn comes.
 Does not know why a destination has its weight, or what else speaks for or against it.
-Source: earliest deadline first is nginx's smooth weighted round robin with a heap in place of a scan; the half-turn
-start is Webster's rule, which keeps the first cycle fair.
+Source: earliest deadline first, as gRPC's and Envoy's schedulers have it; the order differs a little from nginx's
+smooth weighted round robin, the shares do not. The half-turn start is Webster's rule, which keeps the first cycle fair.
 """
 
 import heapq

@@ -89,7 +89,8 @@ def holding(rates: Mapping[str, float]) -> set[str]:
     Say at which destinations a failed request keeps its place among the in-flight ones for a while.
 
     A proxy that answers 503 in a millisecond would otherwise look idle and attract every call. Where all fail alike,
-    held places would only hide the real load, so a destination holds only while it is worse than the best other one.
+    held places would only hide the real load, so a destination holds while it is worse than the best other one, or
+    while that one hardly fails at all.
 
     Args:
         rates: destination -> error rate 0..1.
