@@ -1,0 +1,80 @@
+"""What the README says in tables is what the code does."""
+
+import re
+from pathlib import Path
+
+from steelyard.core import declared, settings
+from steelyard.core.capacity import from_calls
+from steelyard.core.curve import ResponseCurve
+from steelyard.core.weight import capacity_factors, error_factor, error_rate, shares
+
+HOME = Path(__file__).resolve().parents[2]
+README = (HOME / "README.md").read_text()
+
+
+def _rows(first_column: str) -> list[list[str]]:
+    """Return the rows of the table whose first column has this heading."""
+    table = re.search(rf"^\| {first_column} \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert table is not None
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()]
+
+
+def test_every_setting_is_in_the_readme_with_its_default_and_meaning():
+    """The table of settings is SPECS and the defaults of Settings, in that order."""
+    shown = {row[0].strip("`"): (row[1].strip("`"), " | ".join(row[2:])) for row in _rows("setting")}
+    wanted = {
+        name: (f"{default:g}" if isinstance(default, float) else str(default), settings.SPECS[name].meaning)
+        for name, default in settings.defaults().items()
+    }
+    assert wanted == shown
+    assert list(wanted) == list(shown)
+
+
+def test_every_hash_that_the_operator_writes_is_in_the_readme():
+    """The table of keys names the five hashes, and who writes each."""
+    shown = {row[0].strip("`").rpartition(":")[2]: row[2] for row in _rows("key")}
+    assert set(declared.HASHES) == {name for name, writer in shown.items() if writer == "operator"}
+
+
+def test_every_variable_of_the_readme_is_used():
+    """The table of variables names what the Makefile passes on and the code or kamailio.cfg reads."""
+    used = (HOME / "kamailio.cfg").read_text() + (HOME / "kemi/steelyard/edge/environment.py").read_text()
+    names = [row[0].strip("`") for row in _rows("variable")]
+    assert names
+    for name in names:
+        assert name in used
+        assert name in (HOME / "Makefile").read_text()
+
+
+def test_the_commands_of_the_readme_exist():
+    """Every `make` target that is named is one."""
+    targets = set(re.findall(r"^([a-z]+):", (HOME / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z]+)", README))
+    assert {"demo", "test", "run", "bench", "check"} <= named
+    assert named <= targets
+
+
+def test_the_pins_are_those_of_the_project():
+    """What is installed is what pyproject.toml gives a reason for, at the same version."""
+    reasons = set(re.findall(r'"([a-z-]+==[0-9.]+)"', (HOME / "pyproject.toml").read_text()))
+    assert reasons
+    assert reasons <= set((HOME / "requirements.txt").read_text().splitlines())
+
+
+def test_the_worked_example_is_what_the_code_computes():
+    """The numbers of the README's example, from calls to shares."""
+    curves = {name: ResponseCurve(10.0) for name in "abc"}
+    for name, in_flight, time_s in (("a", 2, 0.078), ("b", 2, 0.038), ("c", 3, 0.018)):
+        for _ in range(100):
+            curves[name].add(in_flight, time_s, now_s=0.0)
+    moved = from_calls(curves, 0.0)
+    assert "28, 54 and 125" == "{:.0f}, {:.0f} and {:.0f}".format(*moved.values())
+    factors = capacity_factors(moved)
+    assert "0.51, 1 and 2.31" == "{:.2f}, {:.0f} and {:.2f}".format(*factors.values())
+    assert "13.4, 26.1 and 60.4" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
+    errors = error_factor(error_rate(100, 4), 4)
+    factors["c"] *= errors
+    assert "0.25 0.58" == f"{errors:.2f} {factors['c']:.2f}"
+    assert "24.6, 47.8 and 27.6" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
+    for words in ("28, 54 and 125", "0.51, 1 and 2.31", "13.4, 26.1 and 60.4", "24.6, 47.8 and 27.6"):
+        assert words in README
