@@ -11,24 +11,24 @@ from tests.unit.balanced import A, B, Balanced, C
 
 
 def test_failures_take_share_at_once_and_give_it_back_slowly():
-    """Down to the floor with the next decision; then 15 % a second at most."""
+    """Down to the floor with the next decision; then 30 % a second at most."""
     balanced = Balanced({A: 1, B: 1})
     balanced.answer(A, times=20, status=500, now_s=1.0)
     balanced.decide(1.0)
     assert 0.05 == balanced.weights()[A]
     balanced.answer(A, times=10_000, status=200, now_s=1.0)
     balanced.decide(2.0)
-    assert pytest.approx(0.05 * 1.15) == balanced.weights()[A]
+    assert pytest.approx(0.05 * 1.3) == balanced.weights()[A]
     balanced.decide(3.0)
-    assert pytest.approx(0.05 * 1.15**2, rel=1e-3) == balanced.weights()[A]
+    assert pytest.approx(0.05 * 1.3**2, rel=1e-3) == balanced.weights()[A]
 
 
-def test_three_failures_in_a_row_halve_a_share_although_the_rate_is_low():
+def test_three_failures_in_a_row_quarter_a_share_although_the_rate_is_low():
     """A proxy that just broke is noticed before its rate is."""
     balanced = Balanced({A: 1, B: 1})
     balanced.answer(A, times=1000)
     balanced.answer(B, times=1000)
-    for number, weight in ((2, 1.0), (3, 0.5), (4, 0.25)):
+    for number, weight in ((2, 1.0), (3, 0.25), (4, 0.125)):
         balanced.answer(A, status=503, now_s=0.0, times=1 if number > 2 else 2)
         balanced.decide(1.0)
         balanced.declare({A: 1, B: 1}, 1.0)

@@ -74,7 +74,7 @@ def test_the_worked_example_is_what_the_code_computes():
     assert "13.4, 26.1 and 60.4" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
     errors = error_factor(error_rate(100, 4), 4)
     factors["c"] *= errors
-    assert "0.25 0.58" == f"{errors:.2f} {factors['c']:.2f}"
-    assert "24.6, 47.8 and 27.6" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
-    for words in ("28, 54 and 125", "0.51, 1 and 2.31", "13.4, 26.1 and 60.4", "24.6, 47.8 and 27.6"):
+    assert "0.125 0.29" == f"{errors:.3f} {factors['c']:.2f}"
+    assert "28.5, 55.5 and 16.0" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
+    for words in ("28, 54 and 125", "0.51, 1 and 2.31", "13.4, 26.1 and 60.4", "28.5, 55.5 and 16.0"):
         assert words in README

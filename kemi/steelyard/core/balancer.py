@@ -23,6 +23,7 @@ from .snapshot import Entry, Rule, Snapshot
 from .standing import Situation, Standing, stand
 from .volume import Volume
 from .weight import (
+    ERRORS_GROWTH_PER_S,
     Factors,
     capacity_factors,
     error_factor,
@@ -269,7 +270,8 @@ class Balancer:
             observed = self._observed[uri]
             errors = error_factor(observed.error_rate(now_s), observed.failed_in_a_row(now_s))
             observed.capacity = limit_change(capacities[uri], observed.capacity, elapsed_s)
-            observed.errors = min(errors, limit_change(errors, observed.errors, elapsed_s))  # down at once
+            slowly = limit_change(errors, observed.errors, elapsed_s, growth_per_s=ERRORS_GROWTH_PER_S)
+            observed.errors = min(errors, slowly)  # up slowly, down at once
             factors[uri] = self._in_force(destination, now_s)
         return factors
 

@@ -14,7 +14,8 @@ from .health import Health
 from .outcome import FIRST_FINAL, Outcome, of_status
 from .weight import error_rate
 
-DECAY_S: Final = 10.0  # Finagle, linkerd and Envoy's contrib estimator use the same
+DECAY_S: Final = 10.0  # of outcomes; Finagle, linkerd and Envoy's contrib estimator use the same
+CURVE_DECAY_S: Final = 5.0  # simulated: half the time of 10 s until a slowed proxy has its share, little more noise
 PING_DECAY_S: Final = 5.0
 
 
@@ -23,7 +24,7 @@ def _slow_mean() -> DecayedMean:
 
 
 def _curve() -> ResponseCurve:
-    return ResponseCurve(DECAY_S)
+    return ResponseCurve(CURVE_DECAY_S)
 
 
 def _slow_sum() -> DecayedSum:

@@ -20,7 +20,8 @@ NEUTRAL: Final = 1.0
 ERROR_PRIOR: Final = 5.0  # requests: one early failure must not look like a broken proxy (Finagle asks for five)
 ERROR_FLOOR: Final = 0.05  # a proxy that heals must be found healed: never at zero
 FAILURES_FORGIVEN: Final = 2
-GROWTH_PER_S: Final = 1.15  # fast down, slow up: a healed proxy's caches are cold
+GROWTH_PER_S: Final = 1.15  # of capacity; slow up, so that a lucky second does not bring a crowd
+ERRORS_GROWTH_PER_S: Final = 1.3  # of the error factor: from the floor to 1 in eleven seconds
 SHRINK_PER_S: Final = 0.5
 LONGEST_TICK_S: Final = 60.0  # a machine that slept for hours must not overflow a power
 SLOW_START_MIN: Final = 0.1  # Envoy's min_weight_percent
@@ -75,13 +76,15 @@ def error_factor(rate: float, failed_in_a_row: int) -> float:
     Return the factor for a destination's failures, ERROR_FLOOR..1.
 
     Its rate squared hurts a proxy that fails half its calls by three quarters; but a rate is slow, and slower still
-    once the failures themselves keep calls away, so from the third failure in a row each one halves the factor.
+    once the failures themselves keep calls away. So a row of failures counts too: each after the first halves the
+    factor, once there are more than FAILURES_FORGIVEN.
 
     Args:
         rate: part of its attempts that failed lately, 0..1.
         failed_in_a_row: calls that failed since the last one that did not.
     """
-    return max(ERROR_FLOOR, min((1.0 - rate) ** 2, 0.5 ** max(failed_in_a_row - FAILURES_FORGIVEN, 0)))
+    of_row = 0.5 ** (failed_in_a_row - 1) if failed_in_a_row > FAILURES_FORGIVEN else 1.0
+    return max(ERROR_FLOOR, min((1.0 - rate) ** 2, of_row))
 
 
 def holding(rates: Mapping[str, float]) -> set[str]:
@@ -120,17 +123,18 @@ def slow_start_factor(age_s: float | None, duration_s: float) -> float:
     return max(SLOW_START_MIN, age_s / duration_s)
 
 
-def limit_change(factor: float, previous: float, elapsed_s: float) -> float:
+def limit_change(factor: float, previous: float, elapsed_s: float, *, growth_per_s: float = GROWTH_PER_S) -> float:
     """
-    Keep a learned factor from moving faster than SHRINK_PER_S down and GROWTH_PER_S up.
+    Keep a learned factor from moving faster than SHRINK_PER_S down and `growth_per_s` up.
 
     Args:
         factor: what it ought to be now, > 0.
         previous: what is in force, > 0.
         elapsed_s: seconds since `previous` was in force, >= 0.
+        growth_per_s: the factor it may grow by in a second, > 1.
     """
     elapsed_s = min(elapsed_s, LONGEST_TICK_S)
-    return min(max(factor, previous * math.pow(SHRINK_PER_S, elapsed_s)), previous * math.pow(GROWTH_PER_S, elapsed_s))
+    return min(max(factor, previous * math.pow(SHRINK_PER_S, elapsed_s)), previous * math.pow(growth_per_s, elapsed_s))
 
 
 def shares(weights: Mapping[str, float]) -> dict[str, float]:
