@@ -57,9 +57,7 @@ FAULTS: Final = (
 def main() -> int:
     """Try every fault and print a row for each."""
     print(f"four queues, half load ({RATE_CPS:.0f} calls/s); one of them for {BROKEN_S:.0f} s:")
-    print(
-        f"{'it ...':22} {'calls':>6} {'failed':>6} {'> 500 ms':>8} {'p99 ms':>6} {'right after s':>13} {'80 % back s':>11}"
-    )
+    print(f"{'it ...':22}", *(f"{name:>{width}}" for name, width in COLUMNS))
     for fault in FAULTS:
         with tempfile.TemporaryDirectory(prefix="steelyard-bench-") as folder, contextlib.ExitStack() as stack:
             print(_try(fault, Path(folder), stack), flush=True)
