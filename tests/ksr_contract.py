@@ -277,15 +277,16 @@ STORY: list[list[Any]] = [
     ["used up", False],
     ["refused", False],
     ["sent to first", True],
-    ["reply", 100, 1, "text"],  # the unresolved attempt took no branch, the refused one did
-    ["reply", 404, 1, "text"],
+    ["reply", 100, 1, 4, "text"],  # the unresolved attempt took no branch, the refused one did; its flags are its own
+    ["reply", 404, 1, 4, "text"],
     ["failure", 404, "text", -1],
     ["used up", False],
     ["sent to second", True],
-    ["reply", 404, 1, "later"],  # the retransmission of a final reply reaches the callback
-    ["reply", 503, 2, "later"],
+    ["reply", 404, 1, 4, "later"],  # the retransmission of a final reply reaches the callback
+    ["reply", 503, 2, 5, "later"],
     ["failure", 503, "later", -1],  # the first destination's 404 is forgotten
 ]
+SENDS = ["nothing", "unresolved", "used up", "refused", "sent to first", "sent to second"]  # their branch flags
 STORY_ANSWER = 500  # a 503 from further on does not leave as one
 
 
@@ -311,9 +312,8 @@ class Script:
 
     def ksr_reply(self, _msg: object) -> int:
         """Note a reply."""
-        self._guarded(
-            lambda: self._note("reply", self._get("$rs"), self._get("$T_branch_idx"), self._get("$avp(word)"))
-        )
+        names = ("$rs", "$T_branch_idx", "$bf", "$avp(word)")
+        self._guarded(lambda: self._note("reply", *map(self._get, names)))
         return 1
 
     def ksr_failure(self, _msg: object) -> int:
@@ -355,6 +355,7 @@ class Script:
         if renew:
             self._ksr.seturi(self._ksr.pv.get("$ru"))
         self._ksr.setdsturi(uri)
+        self._ksr.pv.seti("$bf", SENDS.index(word))
         self._ksr.tm.t_on_reply("ksr_reply")
         self._ksr.tm.t_on_failure("ksr_failure")
         self._ksr.tm.t_set_fr(0, 5000)

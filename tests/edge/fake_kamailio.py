@@ -43,7 +43,7 @@ class FakeKamailio:
         self.route = "request"
         self.uri = self.next_hop = ""
         self.uri_is_new = False
-        self.branch_index = 0
+        self.branch_index = self.branch_flags = 0
         self.reply_code = 0
         self.owes_error = False  # tm answers a request that could not be sent when the script has not done so
         self.drop = False
@@ -89,7 +89,7 @@ class FakeKamailio:
         reply.headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if sent.on_reply:
             with self.at_hand(reply, "reply", transaction):
-                self.branch_index = sent.number
+                self.branch_index, self.branch_flags = sent.number, sent.branch_flags
                 getattr(self.script, sent.on_reply)(reply)
         late = transaction.status >= 200 or sent.last_status >= 200
         if status < 300 and not (late and (status < 200 or request.method != "INVITE")):
@@ -129,7 +129,7 @@ class FakeKamailio:
         """Make a message the one that the script reads."""
         self.message, self.route, self.transaction = message, route, transaction
         self.uri, self.next_hop, self.uri_is_new = message.uri, "", route == "request"
-        self.branch_index = self.reply_code = 0
+        self.branch_index = self.branch_flags = self.reply_code = 0
         self.owes_error = False
         self.drop, self.armed, self.avps = False, {}, transaction.avps if transaction else {}
         try:

@@ -52,6 +52,7 @@ class Sent:
     on_reply: str = ""
     on_failure: str = ""
     no_response_ms: int = 0
+    branch_flags: int = 0
     last_status: int = 0
     stored: bool = False  # its final reply may still be picked
     reached: bool = True
@@ -144,6 +145,7 @@ class Pv(Model):
             "$tt": k.message.to_tag or None,
             "$rs": k.message.status or None,
             "$T_branch_idx": k.branch_index,
+            "$bf": k.branch_flags,
             "$T_reply_code": k.reply_code,
             "$jsonrpl(body)": k.rpc_body or None,
         }
@@ -155,6 +157,10 @@ class Pv(Model):
         return "" if value is None else value
 
     def sets(self, name: str, value: str | int) -> bool:
+        if name == "$bf":
+            assert isinstance(value, int)
+            self._k.branch_flags = value
+            return True
         match = re.fullmatch(r"\$avp\((\w+)\)", name)
         assert match, f"setting {name} is not modelled"
         self._k.avps.setdefault(match[1], []).append(value)
@@ -292,7 +298,7 @@ class Tm(Model):
             return False
         t = transaction
         names = {"on_reply": t.on_reply, "on_failure": t.on_failure, "no_response_ms": t.fr_ms[1]}
-        sent = Sent(uri, t.request.method, len(t.branches), t, **names)
+        sent = Sent(uri, t.request.method, len(t.branches), t, **names, branch_flags=k.branch_flags)
         transaction.branches.append(sent)
         if uri in k.unsendable:
             sent.last_status, sent.reached = 408, False

@@ -39,6 +39,7 @@ def test_only_the_first_100_is_timed() -> None:
 
 def test_an_answered_attempt_keeps_everything_else() -> None:
     """Settling an attempt changes its phase alone."""
-    answered = ATTEMPT.answered()
+    assert Phase.ENDED is ATTEMPT.answered(final=True).phase
+    answered = ATTEMPT.answered(final=False)
     assert Phase.ANSWERED is answered.phase
     assert (ATTEMPT.key, ATTEMPT.uri, ATTEMPT.sent_us) == (answered.key, answered.uri, answered.sent_us)

@@ -36,7 +36,6 @@ def test_a_damaged_file_is_named(tmp_path, text) -> None:
         LastGood(tmp_path).load()
 
 
-@pytest.mark.xfail(reason="the file is decoded outside of what catches damage")
 def test_a_file_of_random_bytes_is_named(tmp_path) -> None:
     """Bytes that are no text are damage like any other."""
     (tmp_path / FILE_NAME).write_bytes(b"\xff\xfe\x00")

@@ -136,8 +136,8 @@ class Control:
         elif came_back and not self._emptied and self._destinations():
             self._emptied = True
             self._tell(Event("store empty", "", "Redis came back without a list; the last one stays in force"))
-        if self._emptied:
-            raw = {**raw, "weight": None}  # as if it could not be read: an operator who means it deletes it again
+        if self._emptied and self._declared is not None:
+            raw = {**raw, "weight": dict(self._declared.text.get("weight", {}))}
         if raw != self._raw:
             self._raw = raw
             self._declare(raw, now_s)
@@ -170,7 +170,7 @@ class Control:
     def _declare(self, raw: Mapping[str, Mapping[str, str] | None], now_s: float) -> None:
         before = self._declared or Declared()
         declared, rejected = read_list(raw, before)
-        self._tell_refused(rejected, raw)
+        self._tell_refused(rejected, raw, before)
         left = before.destinations.keys() - declared.destinations.keys()
         keys_before = self._balancer.answer_times()
         self._balancer.declare(declared, now_s=now_s)
@@ -189,14 +189,17 @@ class Control:
         except OSError as error:
             self._sip.error(f"the last good list could not be written to disk: {error}")
 
-    def _tell_refused(self, rejected: list[Rejected], raw: Mapping[str, Mapping[str, str] | None]) -> None:
+    def _tell_refused(
+        self, rejected: list[Rejected], raw: Mapping[str, Mapping[str, str] | None], before: Declared
+    ) -> None:
         """Name each refused value once, until it is mended."""
         unreadable = [Rejected(name, "", "", "expected a hash") for name, fields in raw.items() if fields is None]
         refused = set(rejected) | set(unreadable)
         for item in sorted(refused - self._refused, key=lambda r: (r.hash, r.field)):
             value = item.value if len(item.value) <= 80 else item.value[:77] + "..."
-            stays = "the last good value stays"
-            reason = f"{self._store.key(item.hash)} {item.field} {value!r} refused: {item.reason}; {stays}"
+            had_one = not item.field or item.field in before.good.get(item.hash, {})
+            now = "the last good value stays" if had_one else "it is as if it were not there"
+            reason = f"{self._store.key(item.hash)} {item.field} {value!r} refused: {item.reason}; {now}"
             self._tell(Event("rejected", item.field if item.hash != "settings" else "", reason))
         self._refused = refused
 
