@@ -79,7 +79,7 @@ class Kamailio(Process):
         """Prepare."""
         self.port = port
         self.ctl = ctl
-        super().__init__(name, [KAMAILIO, "-f", str(config), "-DD", "-E", "-m", "128"], folder, env)
+        super().__init__(name, [KAMAILIO, "-f", str(config), "-DD", "-E", "-m", "512"], folder, env)
 
     def run(self) -> Self:
         """Start and wait until it answers."""

@@ -51,7 +51,7 @@ def test_equal_weights_alternate():
 @given(WHOLE_WEIGHTS, PHASES)
 def test_after_as_many_turns_as_the_weights_sum_to_each_has_had_exactly_its_own(weights, phase):
     """Shares are exact cycle by cycle, whatever the phase."""
-    turns = started(weights, phase=phase)
+    turns = started(weights, phase=lambda: phase)
     for _ in range(3):
         assert weights == Counter(take(turns, sum(weights.values())))
 
@@ -146,8 +146,8 @@ def test_a_weight_that_grows_shortens_the_wait_that_is_left():
 def test_a_newcomer_waits_for_its_phase_of_a_turn():
     """Phase 0 is first at once, phase 1 waits a whole turn."""
     for phase, order in ((0.0, "babab"), (1.0, "ababa")):
-        turns = started({"a": 1.0}, phase=0.5)
-        turns.reweigh({"a": 1.0, "b": 1.0}, phase=phase)
+        turns = started({"a": 1.0}, phase=lambda: 0.5)
+        turns.reweigh({"a": 1.0, "b": 1.0}, phase=iter([phase]).__next__)
         assert order == "".join(take(turns, 5))
 
 
@@ -188,13 +188,13 @@ def compared(weights, **phase):
 
 def test_a_newcomers_lead_is_its_phase_of_a_turn():
     """A turn is 1 / weight long."""
-    leads = compared({"a": 1.0, "b": 4.0}, phase=0.5)
+    leads = compared({"a": 1.0, "b": 4.0}, phase=lambda: 0.5)
     assert (0.5, 0.125) == (leads.lead("a"), leads.lead("b"))
 
 
 def test_a_turn_taken_is_a_turn_ahead_and_brings_the_others_nearer_to_theirs():
     """The virtual clock moves by 1 / sum of weights with every turn that anybody takes."""
-    leads = compared({"a": 1.0, "b": 1.0}, phase=0.5)
+    leads = compared({"a": 1.0, "b": 1.0}, phase=lambda: 0.5)
     leads.take("a")
     assert (1.0, 0.0) == (leads.lead("a"), leads.lead("b"))
 
@@ -211,9 +211,9 @@ def test_nobody_is_owed_and_nobody_is_more_than_a_turn_ahead():
 
 def test_new_weights_keep_each_ones_part_of_a_turn():
     """A whole turn ahead at weight 2 is a whole one at weight 4; the newcomer has its phase; who left is gone."""
-    leads = compared({"a": 2.0, "b": 2.0}, phase=0.5)
+    leads = compared({"a": 2.0, "b": 2.0}, phase=lambda: 0.5)
     leads.take("a")
-    leads.reweigh({"a": 4.0, "c": 2.0}, phase=0.25)
+    leads.reweigh({"a": 4.0, "c": 2.0}, phase=lambda: 0.25)
     assert (0.25, 0.125) == (leads.lead("a"), leads.lead("c"))
     with pytest.raises(KeyError):
         leads.lead("b")
@@ -230,12 +230,12 @@ def test_leads_of_nobody_are_none():
 @given(WEIGHTS, st.lists(st.integers(0, 7), max_size=60), PHASES)
 def test_a_lead_is_never_below_0_or_above_a_turn(weights, taken, phase):
     """Whoever is picked, in any order, and after new weights too."""
-    leads = compared(weights, phase=phase)
+    leads = compared(weights, phase=lambda: phase)
     names = list(weights)
     for number in taken:
         leads.take(names[number % len(names)])
         if number == 7:
-            leads.reweigh(weights, phase=phase)
+            leads.reweigh(weights, phase=lambda: phase)
         for key, weight in weights.items():
             assert isfinite(leads.lead(key))
             assert 0.0 <= leads.lead(key) <= 1.0 / weight

@@ -41,9 +41,8 @@ class _Tier:
 
     def refresh(self, entries: list[Entry]) -> None:
         weights = {entry.key: entry.weight for entry in entries}
-        phase = self._rng.random()  # workers out of step with each other
-        self._turns.reweigh(weights, phase=phase)
-        self._leads.reweigh(weights, phase=phase)
+        self._turns.reweigh(weights, phase=self._rng.random)  # workers out of step with each other
+        self._leads.reweigh(weights, phase=self._rng.random)
         self._entries = {entry.key: entry for entry in entries}
         self._order = entries
         self._reach = list(accumulate(weights.values()))

@@ -7,11 +7,18 @@ had exactly its own. The place of each in its turn is kept when weights change: 
 a proxy of small weight nothing as long as weights change faster than its turn comes.
 Does not know why a destination has its weight, or what else speaks for or against it.
 Source: earliest deadline first, as gRPC's and Envoy's schedulers have it; the order differs a little from nginx's
-smooth weighted round robin, the shares do not. The half-turn start is Webster's rule, which keeps the first cycle fair.
+smooth weighted round robin, the shares do not. Starting at half a turn is Webster's rule, which keeps the first cycle
+fair; several rounds side by side start at random, so that they do not all begin with the same destination.
 """
 
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+
+Phase = Callable[[], float]
+
+
+def _half() -> float:
+    return 0.5
 
 
 class Turns:
@@ -26,18 +33,18 @@ class Turns:
         self._deadlines: dict[str, float] = {}
         self._heap: list[tuple[float, int, str]] = []
 
-    def reweigh(self, weights: Mapping[str, float], *, phase: float = 0.5) -> None:
+    def reweigh(self, weights: Mapping[str, float], *, phase: Phase = _half) -> None:
         """
         Put new weights in force, each destination keeping its place within its turn.
 
         Args:
             weights: key -> weight > 0; keys not named leave the round.
-            phase: part of a turn, 0..1, that a newcomer waits for its first one.
+            phase: drawn for each newcomer: the part of a turn, 0..1, that it waits for its first one.
         """
         deadlines = {}
         for key, weight in weights.items():
             known = key in self._deadlines
-            left = (self._deadlines[key] - self._clock) * self._weights[key] if known else phase  # part of a turn
+            left = (self._deadlines[key] - self._clock) * self._weights[key] if known else phase()  # part of a turn
             deadlines[key] = left / weight
         self._clock = 0.0
         self._weights = dict(weights)
@@ -90,10 +97,10 @@ class Leads:
         self._weights: dict[str, float] = {}
         self._deadlines: dict[str, float] = {}
 
-    def reweigh(self, weights: Mapping[str, float], *, phase: float = 0.5) -> None:
+    def reweigh(self, weights: Mapping[str, float], *, phase: Phase = _half) -> None:
         """Put new weights in force, as Turns does."""
         self._deadlines = {
-            key: (self.lead(key) * self._weights[key] if key in self._deadlines else phase) / weight
+            key: (self.lead(key) * self._weights[key] if key in self._deadlines else phase()) / weight
             for key, weight in weights.items()
         }
         self._clock = 0.0
