@@ -181,6 +181,8 @@ def _summarise(stage: Stage, report: CallReport, console: Console) -> int:
         f"calls: {report.successful} answered, {report.failed} failed; "
         f"to the 200 OK: mean {report.mean_s * 1000:.0f} ms, p99 {report.percentile(0.99) * 1000:.0f} ms"
     )
+    if report.failed:
+        console.print(f"the caller's own words:\n{report.log[:1500]}", markup=False)
     return 0 if report.calls and report.failed * 100 < report.calls else 1
 
 
