@@ -5,8 +5,10 @@ VENV := .venv/.complete
 RUN := PYTHONPATH=kemi:. .venv/bin/python
 PACKAGES := kamailio kamailio-python3-modules redis-server redis-tools sip-tester python3-venv
 
-export STEELYARD_LISTEN STEELYARD_REDIS_URL STEELYARD_SET STEELYARD_WORKERS STEELYARD_RUN_DIR STEELYARD_HTTP
-export DEMO_SECONDS BENCH_SECONDS
+# Only what is set is passed on: an empty variable would hide a default.
+PASSED_ON := STEELYARD_LISTEN STEELYARD_REDIS_URL STEELYARD_SET STEELYARD_WORKERS STEELYARD_RUN_DIR STEELYARD_HTTP \
+  DEMO_SECONDS BENCH_SECONDS
+$(foreach name,$(PASSED_ON),$(if $($(name)),$(eval export $(name))))
 
 .PHONY: help demo test run bench lint check clean packages
 .DEFAULT_GOAL := help

@@ -28,13 +28,15 @@ class Attempt:
     uri: str
     no_response_s: float
     sent_us: int  # monotonic
-    depth: int  # the destination's requests in flight when this one was sent, itself included
+    in_flight: int  # the destination's requests in flight when this one was sent, itself included
     phase: Phase = Phase.SENT
     trying_us: int = 0  # when a 100 came, 0 while none did
 
     def encode(self) -> str:
         """Write the attempt as one line without special characters."""
-        return f"{self.key} {self.uri} {self.no_response_s} {self.sent_us} {self.depth} {self.phase} {self.trying_us}"
+        return (
+            f"{self.key} {self.uri} {self.no_response_s} {self.sent_us} {self.in_flight} {self.phase} {self.trying_us}"
+        )
 
     @classmethod
     def decode(cls, text: str) -> "Attempt":
@@ -44,8 +46,8 @@ class Attempt:
         Raises:
             ValueError: anything else.
         """
-        key, uri, no_response_s, sent_us, depth, phase, trying_us = text.split(" ")
-        return cls(key, uri, float(no_response_s), int(sent_us), int(depth), Phase(phase), int(trying_us))
+        key, uri, no_response_s, sent_us, in_flight, phase, trying_us = text.split(" ")
+        return cls(key, uri, float(no_response_s), int(sent_us), int(in_flight), Phase(phase), int(trying_us))
 
     def trying(self, now_us: int) -> "Attempt":
         """Return the attempt after a 100 Trying, of which only the first is timed."""

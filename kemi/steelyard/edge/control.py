@@ -94,9 +94,9 @@ class Control:
     def _take_fact(self, kind: str, fields: list[str], now_s: float) -> None:
         balancer = self._balancer
         match kind, fields:
-            case "answer", [key, elapsed_us, depth, status, retry_after]:
+            case "answer", [key, elapsed_us, in_flight, status, retry_after]:
                 wait_s = parse_retry_after(retry_after)
-                balancer.on_answer(key, int(elapsed_us) / 1e6, int(depth), int(status), wait_s, now_s=now_s)
+                balancer.on_answer(key, int(elapsed_us) / 1e6, int(in_flight), int(status), wait_s, now_s=now_s)
             case "final", [key, status, retry_after]:
                 balancer.on_final(key, int(status), parse_retry_after(retry_after), now_s=now_s)
             case "silence", [key]:

@@ -169,8 +169,8 @@ class Router:
             sip.point_to(entry.uri)
             sip.arm("ksr_reply", "ksr_failure", number, no_response_s=entry.no_response_s)
             now_us = self._clock_us()
-            depth = self._in_flight.enter(entry.key, now_us)
-            attempt = Attempt(entry.key, entry.uri, entry.no_response_s, now_us, depth)
+            in_flight = self._in_flight.enter(entry.key, now_us)
+            attempt = Attempt(entry.key, entry.uri, entry.no_response_s, now_us, in_flight)
             sip.remember("tried", " ".join(tried))
             sip.remember(f"attempt{number}", attempt.encode())
             if sip.relay():
@@ -216,7 +216,7 @@ class Router:
         if status == TRYING and entry is not None and entry.beyond_100:
             return attempt.trying(now_us)
         elapsed_us = now_us - attempt.sent_us
-        self._facts.put("answer", attempt.key, elapsed_us, attempt.depth, status, self._retry_after(status))
+        self._facts.put("answer", attempt.key, elapsed_us, attempt.in_flight, status, self._retry_after(status))
         self._release(attempt, entry, now_us, failed=of_status(status).failed)
         attempt = attempt.answered(final=status >= FIRST_FINAL)
         return attempt.trying(now_us) if status == TRYING else attempt
