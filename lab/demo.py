@@ -22,7 +22,18 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from .parts import CallReport, ControlNode, Phone, Queue, RedisServer, SippCaller, effective, put_list, why
+from .parts import (
+    CallReport,
+    ControlNode,
+    Phone,
+    Queue,
+    RedisServer,
+    SippCaller,
+    await_shares,
+    effective,
+    put_list,
+    why,
+)
 from .process import NotReady
 
 WORKERS: Final = 4
@@ -92,6 +103,7 @@ def _set_up(folder: Path, seconds: int, stack: contextlib.ExitStack) -> Stage:
     put_list(redis.client(), {queue.uri: 1 for queue in queues.values()})
     redis.client().hset("steelyard:{1}:settings", "slow_start_s", str(seconds // 6))
     control = stack.enter_context(ControlNode(folder, redis.url)).run()
+    await_shares(redis.client(), {queue.uri for queue in queues.values()})
     caller = SippCaller(
         *("uac_poisson", folder, f"127.0.0.1:{control.port}", "-l", "5000", "-set", "spread_ms", "1000"),
         calls=int(RATE_CPS * seconds),
