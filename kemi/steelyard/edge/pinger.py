@@ -8,21 +8,15 @@ do not leave in one burst. Their answers are filed as facts by whichever worker 
 
 import json
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
+from ..core.picker import Random
 from .kamailio import Kamailio
 from .shared import Board, Facts
 
 ROUND_S: Final = 1.0  # dispatcher's ds_ping_interval
 SPREAD_S: Final = 0.8  # of each round; the rest is slack for the walk itself
 MAX_GAP_S: Final = 0.2
-
-
-class Random(Protocol):
-    """The one method of random.Random that pinging needs."""
-
-    def random(self) -> float:
-        """Return a float in [0, 1)."""
 
 
 class Pinger:
