@@ -268,7 +268,7 @@ WITH_REQUEST = [
 UNRESOLVED = "sip:[::1]:9"  # no socket for its address family
 REFUSED = "sip:255.255.255.255:9"  # sending there needs a permission
 
-# What the callbacks of Script note, in order. The destination at `first` answers 100 and twice 404, `second` 503.
+# What the callbacks of Script note, in order. The destination at `first` answers 100, twice 404 and 200, `second` 503.
 STORY: list[list[Any]] = [
     ["new", -1, -1],
     ["begun", 1, True, -1],
@@ -283,6 +283,7 @@ STORY: list[list[Any]] = [
     ["used up", False],
     ["sent to second", True],
     ["reply", 404, 1, 4, "later"],  # the retransmission of a final reply reaches the callback
+    ["reply", 200, 1, 4, "later"],  # so does what contradicts it, which the caller never sees
     ["reply", 503, 2, 5, "later"],
     ["failure", 503, "later", -1],  # the first destination's 404 is forgotten
 ]

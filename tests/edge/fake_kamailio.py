@@ -32,6 +32,8 @@ class FakeKamailio:
         self.answers: list[Answer] = []
         self.retransmitted = 0  # answers repeated for retransmissions
         self.record_routed: list[str] = []  # Call-IDs
+        self.routes_taken_off: list[str] = []  # Call-IDs
+        self.acknowledged: list[Transaction] = []  # by an ACK for a negative answer
         self.unsendable: dict[str, Unsendable] = {}
         self.while_sending: Callable[[Transaction], None] = lambda _: None  # what happens beside t_relay
         self.held_by_another_worker: set[str] = set()  # Via branches
@@ -45,7 +47,7 @@ class FakeKamailio:
         self.uri_is_new = False
         self.branch_index = self.branch_flags = 0
         self.reply_code = 0
-        self.owes_error = False  # tm answers a request that could not be sent when the script has not done so
+        self.owes_error = 0  # what tm answers a request that could not be sent with when the script has not done so
         self.drop = False
         self.armed: dict[str, Any] = {}
         self.transaction: Transaction | None = None
@@ -76,7 +78,7 @@ class FakeKamailio:
             self.script.ksr_request_route(request)
             transaction = self.transaction
             if self.owes_error and transaction is not None and not transaction.status:
-                self.answer_in(transaction, 500, "Server Internal Error")
+                self.answer_in(transaction, self.owes_error, "")
         return self.answers[before:]
 
     def reply(self, sent: Sent, status: int, **headers: str) -> list[Answer]:
@@ -92,7 +94,9 @@ class FakeKamailio:
                 self.branch_index, self.branch_flags = sent.number, sent.branch_flags
                 getattr(self.script, sent.on_reply)(reply)
         late = transaction.status >= 200 or sent.last_status >= 200
-        if status < 300 and not (late and (status < 200 or request.method != "INVITE")):
+        # A 200 to INVITE is passed on after another final answer, but not after a failure of its own branch.
+        answers_call = 200 <= status < 300 and request.method == "INVITE"
+        if status < 300 and (not late or (answers_call and (transaction.status >= 200 or sent.last_status < 300))):
             sent.last_status = status
             if status != 100:
                 self.answer_in(transaction, status, "")
@@ -130,7 +134,7 @@ class FakeKamailio:
         self.message, self.route, self.transaction = message, route, transaction
         self.uri, self.next_hop, self.uri_is_new = message.uri, "", route == "request"
         self.branch_index = self.branch_flags = self.reply_code = 0
-        self.owes_error = False
+        self.owes_error = 0
         self.drop, self.armed, self.avps = False, {}, transaction.avps if transaction else {}
         try:
             yield

@@ -210,6 +210,8 @@ class Tm(Model):
         message = k.message
         if message.method in ("ACK", "CANCEL"):
             invite = k.transactions.get((message.branch, "INVITE"))
+            if invite is not None and message.method == "ACK":
+                k.acknowledged.append(invite)
             if invite is not None:
                 return 1 if message.method == "CANCEL" else 0
             calls = [t.request.call_id for t in k.transactions.values() if t.request.method == "INVITE"]
@@ -245,8 +247,10 @@ class Tm(Model):
             return 1 if begun == 0 else self._forward_ack()
         if self._forward():
             return 1
-        k.owes_error = k.transaction is not None and k.transaction.answers_by_itself
-        return -1 if k.owes_error else NOT_SENT
+        if k.transaction is not None and not k.transaction.answers_by_itself:
+            return NOT_SENT
+        k.owes_error = 477
+        return -1
 
     def t_send_reply(self, status: int, reason: str) -> int:
         if self._k.message.method == "ACK":
@@ -354,7 +358,10 @@ class Rr(Model):
     """The module rr."""
 
     def loose_route(self) -> int:
-        return 1 if self._k.message.routed else -1
+        if not self._k.message.routed:
+            return -1
+        self._k.routes_taken_off.append(self._k.message.call_id)
+        return 1
 
     def record_route(self) -> int:
         self._k.record_routed.append(self._k.message.call_id)

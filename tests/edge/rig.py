@@ -62,7 +62,9 @@ class Rig:
 
     def send(self, method: str = "INVITE", **fields: Any) -> Sent:
         """Let a new request arrive, and return what left for it."""
+        before = len(self.server.sent)
         self.server.receive(self.request(method, **fields))
+        assert len(self.server.sent) > before, "nothing left"
         return self.server.sent[-1]
 
     def filed(self) -> list[tuple[str, list[str]]]:

@@ -113,6 +113,17 @@ def test_a_request_within_a_call_that_cannot_be_sent_is_answered_500(rig, why) -
     assert [500] == statuses(rig.server.receive(request))
 
 
+def test_an_ack_for_an_answer_of_our_own_ends_its_transaction(rig) -> None:
+    """The caller acknowledges our 503: it is not repeated any more, and the ACK goes nowhere."""
+    request = rig.request()
+    assert [503] == statuses(rig.server.receive(request))
+    for to_tag in ("x", ""):  # a broken caller leaves our tag out
+        ack = rig.request("ACK", call_id=request.call_id, branch=request.branch, to_tag=to_tag)
+        assert [] == rig.server.receive(ack)
+    assert [request, request] == [transaction.request for transaction in rig.server.acknowledged]
+    assert [] == rig.server.sent
+
+
 @pytest.mark.parametrize("why", UNSENT)
 def test_an_ack_that_cannot_be_sent_is_not_answered(rig, why) -> None:
     """An ACK is never answered."""
@@ -230,6 +241,14 @@ def test_only_what_may_begin_a_dialog_is_record_routed(rig, method, stays) -> No
     rig.publish(entry(1))
     rig.send(method)
     assert stays == len(rig.server.record_routed)
+
+
+def test_a_new_request_that_was_routed_here_is_balanced(rig) -> None:
+    """Our own Route, which a caller may have been given beforehand, is taken off and chooses nothing."""
+    rig.publish(entry(1))
+    sent = rig.send(routed=True)
+    assert uri(1) == sent.uri
+    assert [sent.transaction.request.call_id] == rig.server.routes_taken_off
 
 
 @pytest.mark.parametrize("method", ["BYE", "PRACK", "UPDATE", "INFO"])

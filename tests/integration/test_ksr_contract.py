@@ -153,6 +153,8 @@ def test_kamailio_tells_the_story_that_the_fake_tells(outcome, parties) -> None:
     answer_second = second.take()
     answer_first(404)
     await_condition(lambda: outcome.read("seen")[-1][:2] == ["reply", 404], "the second 404")
+    answer_first(200)
+    await_condition(lambda: outcome.read("seen")[-1][:2] == ["reply", 200], "the 200")
     answer_second(503)
     assert STORY_ANSWER == caller.final()
     assert STORY == outcome.read("seen"), outcome.kamailio.log[-2000:]
