@@ -108,7 +108,7 @@ def test_a_manual_weight_is_used_as_it_is(bench):
     bench.client.hset("steelyard:{1}:mode", mapping={many.uris[0]: "manual", slow.uri: "manual"})
     _await_within(lambda: why(bench.client, slow.uri).get("mode") == "manual", "manual", 2)
     assert 100 == bench.call("uac_call", calls=100, rate=50).successful
-    assert 48 <= many.counts()[many.uris[0]] <= 52
+    assert 46 <= many.counts()[many.uris[0]] <= 54  # within one turn for each of four workers
     assert {many.uris[0]: 50.0, slow.uri: 50.0} == effective(bench.client)
     assert float(why(bench.client, slow.uri)["response_time_ms"]) > 90
 
