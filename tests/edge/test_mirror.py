@@ -119,7 +119,6 @@ def test_a_destination_disabled_in_dispatcher_is_read_back(server, mirror) -> No
     assert {uri(1): False, uri(2): True} == mirror.disabled_by_operator()
 
 
-@pytest.mark.xfail(reason="the file of a reload knows nothing of what was disabled since the last look")
 def test_a_reload_keeps_what_an_operator_disabled_a_moment_before(server, mirror, clock) -> None:
     """A list that changes at the same time does not undo it."""
     mirror.sync(enabled(1), {})

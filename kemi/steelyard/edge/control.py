@@ -57,7 +57,7 @@ class Control:
         self._raw: Mapping[str, Mapping[str, str] | None] | None = None
         self._refused: set[Rejected] = set()
         self._store_lost = False  # told, and not yet found again
-        self._read_failed = False
+        self._read_failed = self._write_failed = False
         self._emptied = False  # Redis came back without a list, and has got none since
         self._mirror_failed = False
         self._probes_version = 0
@@ -150,7 +150,7 @@ class Control:
             self._start_from_disk(now_s)
 
     def _on_store_used(self) -> None:
-        if self._store_lost and not self._read_failed:
+        if self._store_lost and not self._read_failed and not self._write_failed:
             self._store_lost = False
             self._tell(Event("store found", "", "Redis answers again and takes what is written"))
 
@@ -239,15 +239,21 @@ class Control:
             self._store.queue_why({s.uri: {**s.fields, "updated_at": updated_at} for s in decision.standings})
             self._shares = {s.uri: s.share_percent for s in decision.standings}
         try:
+            fresh = self._shares is not None
             if self._shares is not None:
                 self._store.write_shares(self._shares)
                 self._shares = None
-                self._on_store_used()
             self._store.write_why()
             self._store.write_events()
+            if fresh:
+                self._write_failed = False
+            self._on_store_used()
         except StoreUnavailable as error:
+            self._write_failed = True
             self._on_store_lost(str(error), self._clock_us() / 1e6)
 
     def _tell(self, event: Event) -> None:
-        self._sip.notice(f"{event.kind} {event.destination} {event.reason}".replace("  ", " "))
+        line = " ".join(filter(None, (event.kind, event.destination, event.reason)))
+        # A field's name is anybody's text: it must not begin a line of its own in the log.
+        self._sip.notice("".join(c if c.isprintable() else "?" for c in line))
         self._store.queue_event({"kind": event.kind, "destination": event.destination, "reason": event.reason})

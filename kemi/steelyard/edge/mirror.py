@@ -53,6 +53,9 @@ class Mirror:
             OSError: the list cannot be written; it is tried again.
         """
         if uris != self._written and self._clock_s() - self._reloaded_s >= MIN_RELOAD_INTERVAL_S:
+            if self._is_news_from_the_operator(uris):
+                self._looked_s = float("-inf")  # a reload would undo it: to be heard first, then mirrored
+                return
             self._reloaded_s = self._clock_s()
             self.write_file(uris)
             if self._call("dispatcher.reload") is not None:
@@ -84,6 +87,15 @@ class Mirror:
             if ours is False or (ours is True and not disabled):
                 seen[uri] = disabled
         return seen
+
+    def _is_news_from_the_operator(self, uris: Mapping[str, bool]) -> bool:
+        """Say whether dispatcher shows a destination as disabled that neither we nor the list to come disable."""
+        if not self._written:
+            return False
+        return any(
+            "D" in flags and self._written.get(uri) is False and uris.get(uri) is False
+            for uri, flags in self._flags().items()
+        )
 
     def _flags(self) -> dict[str, str]:
         answer = self._call("dispatcher.list")
