@@ -207,3 +207,13 @@ def test_what_the_operator_took_out_does_not_count_for_panic():
     balanced.balancer.on_disabled(C, disabled=True)
     balanced.decide(10.0)
     assert not balanced.snapshot.panic
+
+
+def test_a_destination_that_is_no_longer_pinged_is_taken_as_up():
+    """Without pings and without calls nothing could bring it back."""
+    balanced = Balanced({A: 1, B: 1})
+    now_s = balanced.fall(A, now_s=0.0)
+    assert {B} == balanced.entries().keys()
+    balanced.declare({A: 1, B: 1}, now_s, settings={"probe_method": "none"})
+    balanced.decide(now_s)
+    assert {A, B} == balanced.entries().keys()

@@ -15,6 +15,7 @@ from typing import Final
 from .capacity import from_calls, from_pings
 from .declared import Declared
 from .destination import Destination, Mode, State
+from .health import Health
 from .observed import Observed
 from .outcome import Outcome, of_status
 from .pings import Pings
@@ -107,6 +108,8 @@ class Balancer:
                 self._event(destination.state, uri, f"state was {old.state}")
                 if old.state is State.MAINT:
                     self._observed[uri].on_restart(now_s=now_s)  # nobody knows what was done to it meanwhile
+            if self._settings[uri].probe_method is ProbeMethod.NONE:
+                self._observed[uri].health = Health()  # who is no longer asked could never come back up
         self._dirty = True
 
     def on_disabled(self, uri: str, *, disabled: bool) -> None:
