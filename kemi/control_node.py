@@ -4,15 +4,18 @@ import site
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-site.addsitedir(
-    str(HERE.parent / ".venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages")
-)
+HOME = Path(__file__).resolve().parent.parent
+VENV = HOME / ".venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+site.addsitedir(str(VENV))
 
 import KSR  # noqa: E402 - after the path is set
-from steelyard.edge.node import ControlNode, build  # noqa: E402
+
+try:
+    from steelyard.edge.node import ControlNode, build
+except ModuleNotFoundError as error:
+    raise ImportError(f"{error.name} is neither installed nor in {VENV}: run `make run` once") from None
 
 
 def mod_init() -> ControlNode:
     """Kamailio calls this once, before it forks; raising stops the start."""
-    return build(KSR, HERE.parent)
+    return build(KSR, HOME)

@@ -39,13 +39,26 @@ def main() -> int:
         environment.prepare(env)
         check_sockets(os.environ)
         check_workers(os.environ)
-        for program in ("kamailio", "redis-server"):
-            if shutil.which(program, path=_path()) is None:
-                raise CannotStart(f"{program} is not installed: run `make packages`")
+        check_programs()
         return _run(env)
     except (BadEnvironment, CannotStart) as error:
         print(f"steelyard: {error}", file=sys.stderr)
         return 1
+
+
+def check_programs() -> None:
+    """
+    Check that what kamailio.cfg needs is installed.
+
+    Raises:
+        CannotStart: a program or Kamailio's Python module is missing.
+    """
+    for program in ("kamailio", "redis-server"):
+        if shutil.which(program, path=_path()) is None:
+            raise CannotStart(f"{program} is not installed: run `make packages`")
+    folders = re.findall(r'^mpath="(.*)"$', (HOME / "kamailio.cfg").read_text(), re.MULTILINE)[0].split(":")
+    if not any((Path(folder) / "app_python3.so").exists() for folder in folders):
+        raise CannotStart("Kamailio's module app_python3 is not installed: run `make packages`")
 
 
 def check_workers(environ: Mapping[str, str]) -> None:
