@@ -10,6 +10,7 @@ stopped at the end or at Ctrl-C.
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -65,6 +66,8 @@ class Stage:
 
 def main() -> int:
     """Run the demo and return an exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has set them to be ignored
+        signal.signal(number, signal.default_int_handler)
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a plain output has no width of its own

@@ -237,6 +237,16 @@ def test_a_refused_value_is_named_once(process, store) -> None:
     assert [event["reason"] in text for _, text in process.server.log].count(True) == 1
 
 
+def test_a_refused_value_is_not_named_again_with_every_other_change(process, store) -> None:
+    """The list is read anew, and what is wrong with it is known."""
+    process.tick()
+    store.lists["weight"][uri(1)] = "abc"
+    process.tick(1)
+    store.lists["weight"][uri(3)] = "1"
+    process.tick(1)
+    assert 1 == len(process.told("rejected"))
+
+
 def test_a_value_that_is_refused_again_after_it_was_mended_is_named_again(process, store) -> None:
     """Once each time."""
     process.tick()
@@ -400,6 +410,24 @@ def test_a_start_without_store_takes_the_list_from_disk(rig, tmp_path, store) ->
     assert {uri(3)} == restarted.uris()
 
 
+def test_a_first_reading_that_breaks_us_is_made_again(process, store) -> None:
+    """Until there is a list nothing is published, and nothing else is done."""
+    reading = store.read_list
+
+    def broken() -> dict:
+        raise RuntimeError("unforeseen")
+
+    store.read_list = broken
+    with pytest.raises(RuntimeError):
+        process.control.tick()
+    store.read_list = reading
+    process.control.tick()
+    assert 0 == process.rig.snapshots.version()
+    process.rig.pass_time(READ_INTERVAL_S)
+    process.control.tick()
+    assert {uri(1), uri(2)} == process.uris()
+
+
 def test_a_start_with_nothing_says_why_there_is_nothing(process, store) -> None:
     """Callers get 503 with a reason until Redis is back with a list."""
     store.away = "Connection refused"
@@ -445,16 +473,30 @@ def test_a_disk_that_refuses_is_logged_and_calls_go_on(rig, tmp_path, store) -> 
 
 
 def test_a_disk_that_refuses_dispatchers_list_does_not_silence_the_node(process, store, tmp_path) -> None:
-    """Shares and events still reach Redis; that dispatcher stays behind is logged once."""
+    """Shares and events still reach Redis, and dispatcher catches up as soon as the disk lets it."""
     (tmp_path / "dispatcher.part").mkdir()
-    for _ in range(10):
-        process.rig.node._control = process.control
-        process.rig.node.ksr_tick(None, "rtimer")
-        process.rig.pass_time(TICK_S)
-    errors = process.warnings()
-    process.server.log.clear()
+    process.tick(1)
     assert {uri(1), uri(2)} == store.shares.keys()
-    assert 1 == len(errors)
+    [error] = process.server.errors()
+    assert "dispatcher" in error
+    process.server.log.clear()
+    (tmp_path / "dispatcher.part").rmdir()
+    process.tick(MIN_RELOAD_INTERVAL_S + TICK_S)
+    assert {uri(1), uri(2)} == process.server.dispatcher.flags.keys()
+
+
+def test_a_disk_that_refuses_dispatchers_list_is_said_once(process, tmp_path) -> None:
+    """A full disk is not news every other second; when it is full again it is."""
+    told = []
+    for number in range(2):
+        process.store.lists["weight"][uri(3 + number)] = "1"
+        (tmp_path / "dispatcher.part").mkdir()
+        process.tick(3 * MIN_RELOAD_INTERVAL_S)
+        told.append(len(process.server.errors()))
+        process.server.log.clear()
+        (tmp_path / "dispatcher.part").rmdir()
+        process.tick(MIN_RELOAD_INTERVAL_S + TICK_S)
+    assert [1, 1] == told
 
 
 # --- facts ---
@@ -591,6 +633,20 @@ def test_a_destination_that_left_leaves_no_cell_behind(process) -> None:
     assert [] == [cell for cell in process.server.tables["in_flight"].cells if cell.startswith(key)]
 
 
+def test_a_late_failure_at_a_destination_that_left_leaves_no_cell_behind(process) -> None:
+    """A call that rang for long fails after its destination was forgotten; nobody sweeps for it any more."""
+    process.store.lists["weight"] = {uri(1): "1"}
+    process.tick()
+    key = process.key(1)
+    sent = process.rig.send()
+    process.rig.server.reply(sent, 180)
+    process.store.lists["weight"] = {uri(2): "1"}
+    process.tick(life_s(2.0) + 10)
+    process.rig.server.reply(sent, 500)
+    process.tick(life_s(2.0) + 10)
+    assert [] == [cell for cell in process.server.tables["in_flight"].cells if cell.startswith(key)]
+
+
 # --- probes, dispatcher ---
 
 
@@ -602,6 +658,10 @@ def test_probes_are_published_for_the_pinger(process) -> None:
     version = process.rig.probes.version()
     process.tick(3)
     assert version == process.rig.probes.version()
+    process.store.lists["settings"] = {}
+    process.tick(1)
+    assert version < process.rig.probes.version()
+    assert [1.0, 1.0] == json.loads(process.rig.probes.text())[uri(2)]
 
 
 def test_a_destination_disabled_in_dispatcher_takes_no_calls(process) -> None:

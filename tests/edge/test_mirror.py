@@ -153,6 +153,28 @@ def test_what_was_disabled_for_maintenance_is_not_taken_for_the_operators_word_a
     assert not (seen or {}).get(uri(1), False)
 
 
+def test_what_an_operator_enables_again_is_read_back(server, mirror, clock) -> None:
+    """Our own mark is gone: somebody has taken it away."""
+    mirror.sync({uri(1): True}, {})
+    assert {} == mirror.disabled_by_operator()
+    server.dispatcher.call("dispatcher.set_state", ["ap", 1, uri(1)])
+    clock.now_s += LOOK_INTERVAL_S
+    assert {uri(1): False} == mirror.disabled_by_operator()
+
+
+@pytest.mark.xfail(reason="until the reload our own mark hides a second one, and the reload takes it away")
+def test_an_operator_who_enables_and_disables_within_a_reload_is_heard(server, mirror, clock) -> None:
+    """The last word counts, however soon it follows."""
+    mirror.sync({uri(1): True}, {})
+    words = {}
+    for state in ("ap", "d"):
+        clock.now_s += LOOK_INTERVAL_S
+        server.dispatcher.call("dispatcher.set_state", [state, 1, uri(1)])
+        words |= mirror.disabled_by_operator() or {}
+        mirror.sync(words, {})
+    assert {uri(1): True} == words
+
+
 def test_dispatcher_is_looked_at_a_few_times_a_second(mirror, clock) -> None:
     """Between two looks there is no answer."""
     mirror.sync(enabled(1), {})

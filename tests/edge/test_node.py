@@ -206,3 +206,12 @@ def test_building_stops_at_a_wrong_variable(server, run_dir, monkeypatch) -> Non
     with pytest.raises(BadEnvironment, match="STEELYARD_SET"):
         build(server.ksr, HOME)
     assert not run_dir.exists()
+
+
+@pytest.mark.usefixtures("run_dir")
+def test_building_stops_at_a_redis_url_that_only_the_client_finds_wrong(server, monkeypatch) -> None:
+    """Its options are the client's matter; the error is the same, without the password."""
+    monkeypatch.setenv("STEELYARD_REDIS_URL", "redis://:secret@127.0.0.1/0?max_connections=many")
+    with pytest.raises(BadEnvironment, match="STEELYARD_REDIS_URL") as caught:
+        build(server.ksr, HOME)
+    assert "secret" not in str(caught.value)

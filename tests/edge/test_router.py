@@ -49,7 +49,17 @@ def test_a_request_that_cannot_be_read_is_answered_400(rig, field) -> None:
     rig.publish(entry(1))
     rig.server.receive(rig.request(**{field: "sip:\udcff@example.com"}))
     assert [400] == statuses(rig.server.answers)
+    assert [] == rig.server.sent
     assert uri(1) == rig.send().uri
+
+
+@pytest.mark.parametrize("field", ["method", "to_tag"])
+def test_a_request_with_an_unreadable_method_or_tag_is_answered_400(rig, field) -> None:
+    """Anybody can send one: it must not fill the log with tracebacks."""
+    rig.publish(entry(1))
+    answered = statuses(rig.server.receive(rig.request(**{field: "\udcff"})))
+    rig.server.log.clear()
+    assert [400] == answered
 
 
 def test_an_ack_that_cannot_be_read_is_dropped(rig) -> None:
@@ -287,6 +297,16 @@ def test_a_retransmission_that_another_worker_holds_is_absorbed(rig) -> None:
     assert 0 == rig.in_flight.count("d1")
 
 
+def test_a_retransmission_that_another_worker_holds_is_answered_again(rig) -> None:
+    """When its transaction has begun already, the last answer is repeated all the same."""
+    rig.publish(entry(1))
+    invite = rig.request()
+    rig.server.receive(invite)
+    rig.server.held_by_another_worker.add(invite.branch)
+    rig.server.receive(invite)
+    assert 1 == rig.server.retransmitted
+
+
 def test_a_request_that_another_worker_has_just_begun_is_left_to_it(rig) -> None:
     """Between the look and the beginning of a transaction another worker may be faster."""
     rig.publish(entry(1))
@@ -472,6 +492,15 @@ def test_only_a_503_may_ask_to_be_left_alone(rig, status, header, filed) -> None
     rig.server.reply(rig.send(), status, Retry_After=header)
     [(kind, fields)] = rig.filed()
     assert ("answer", [str(status), filed]) == (kind, fields[3:])
+
+
+def test_a_503_whose_retry_after_cannot_be_read_is_a_503_all_the_same(rig) -> None:
+    """A comment in Latin-1 is no reason to take the answer for silence."""
+    rig.publish(entry(1))
+    rig.server.reply(rig.send(), 503, Retry_After="120 (gesch\udce4ftlich)")
+    filed = rig.filed()
+    rig.server.log.clear()
+    assert ["answer"] == [kind for kind, _ in filed]
 
 
 def test_a_retransmitted_failure_is_counted_once(rig) -> None:

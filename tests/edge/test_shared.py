@@ -142,6 +142,70 @@ def test_waiting_shorter_for_answers_does_not_spoil_the_count(in_flight) -> None
     assert 1 == in_flight.count("d1")
 
 
+@pytest.mark.parametrize("error", ["inc", "dec"])
+def test_a_total_that_is_wrong_for_whatever_reason_is_set_right(server, in_flight, error) -> None:
+    """A worker that dies between its two counts leaves them at odds: two sweeps later they agree, and stay so."""
+    in_flight.enter("d1", 10 * SECOND)
+    in_flight.enter("d1", 10 * SECOND)
+    getattr(server.ksr.htable, f"sht_{error}")(shared.IN_FLIGHT, "d1")
+    counts = []
+    for second in range(10, 14):
+        in_flight.sweep("d1", second * SECOND, 2.0)
+        counts.append(in_flight.count("d1"))
+    assert [2, 2, 2] == counts[1:]
+
+
+def test_counts_that_are_at_odds_for_a_moment_are_left_alone(server, in_flight) -> None:
+    """A worker between its two counts is no error."""
+    in_flight.sweep("d1", 10 * SECOND, 2.0)
+    server.ksr.htable.sht_inc(shared.IN_FLIGHT, "d1:11")
+    in_flight.sweep("d1", 11 * SECOND, 2.0)
+    server.ksr.htable.sht_inc(shared.IN_FLIGHT, "d1")
+    in_flight.sweep("d1", 12 * SECOND, 2.0)
+    assert 1 == in_flight.count("d1")
+
+
+def test_a_reply_after_the_sweep_leaves_no_cell(server, in_flight) -> None:
+    """What no sweep visits again must not be there."""
+    in_flight.sweep("d1", 9 * SECOND, 30)
+    in_flight.enter("d1", 10 * SECOND)
+    sweep_until(in_flight, 10, 22, 2.0)
+    in_flight.leave("d1", 10 * SECOND, 23 * SECOND, 30)
+    assert "d1:10" not in server.tables["in_flight"].cells
+
+
+@pytest.mark.parametrize("lost", [-3, -1, 1, 4])
+def test_a_total_that_drifted_is_set_right_by_the_second_sweep_that_finds_it(server, in_flight, lost) -> None:
+    """A worker that died between its two counts leaves the total off by the same number for good."""
+    in_flight.enter("d1", 20 * SECOND)
+    for _ in range(abs(lost)):
+        (server.ksr.htable.sht_inc if lost > 0 else server.ksr.htable.sht_dec)(shared.IN_FLIGHT, "d1")
+    in_flight.sweep("d1", 21 * SECOND, 2.0)
+    assert max(1 + lost, 0) == in_flight.count("d1")
+    in_flight.sweep("d1", 22 * SECOND, 2.0)
+    assert 1 == in_flight.count("d1")
+
+
+def test_a_total_that_is_off_by_another_number_each_time_is_left_alone(server, in_flight) -> None:
+    """A sweep that looks between a worker's two counts sees a difference that is none."""
+    for second in (20, 21, 22, 23):
+        server.ksr.htable.sht_inc(shared.IN_FLIGHT, "d1")
+        in_flight.sweep("d1", second * SECOND, 2.0)
+    assert 4 == in_flight.count("d1")
+
+
+def test_a_sweep_that_is_far_behind_takes_a_minute_at_a_time(in_flight) -> None:
+    """What it has not come to yet still counts, and is no drift."""
+    in_flight.sweep("d1", 10 * SECOND, 2.0)
+    in_flight.enter("d1", 11 * SECOND)
+    in_flight.enter("d1", 100 * SECOND)
+    left = []
+    for second in (200, 201, 202):
+        in_flight.sweep("d1", second * SECOND, 2.0)
+        left.append(in_flight.count("d1"))
+    assert [1, 0, 0] == left
+
+
 def test_a_count_below_zero_reads_as_zero(in_flight) -> None:
     """A pick never sees a negative load."""
     in_flight.leave("d1", 10 * SECOND, 10 * SECOND, 2.0)

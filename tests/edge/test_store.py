@@ -325,6 +325,63 @@ def test_a_redis_that_takes_no_writes_is_said_with_its_own_words(own_redis, cloc
         Store(own_redis.url, "1", clock).write_shares({"sip:a": 100.0})
 
 
+def test_reasons_that_redis_refuses_are_kept(store, client) -> None:
+    """Neither a row nor a deletion counts as done before Redis has taken it."""
+    store.queue_why({"sip:gone": {"reason": "x"}})
+    store.write_why()
+    store.queue_forget_why(["sip:gone"])
+    store.queue_why({"sip:a": {"reason": "x"}})
+    client.set("steelyard:{1}:why:sip:a", "of another type")
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        store.write_why()
+    client.delete("steelyard:{1}:why:sip:a")
+    store.write_why()
+    assert ["steelyard:{1}:why:sip:a"] == client.keys("steelyard:{1}:why:*")
+
+
+def test_a_destination_that_comes_back_keeps_its_reasons(store, client) -> None:
+    """Queued after it left, they are not deleted with the old ones."""
+    store.queue_forget_why(["sip:a"])
+    store.queue_why({"sip:a": {"reason": "new"}})
+    store.write_why()
+    assert {"reason": "new"} == client.hgetall("steelyard:{1}:why:sip:a")
+
+
+def test_connections_are_counted(own_redis, clock) -> None:
+    """One for as long as Redis stays; another one when it has been away, even if no call noticed."""
+    store = Store(own_redis.url, "1", clock)
+    assert 0 == store.connects
+    store.read_list()
+    store.read_list()
+    assert 1 == store.connects
+    own_redis.kill()
+    own_redis.run()
+    with contextlib.suppress(StoreUnavailable):
+        store.read_list()
+    clock.now_s += RETRY_AFTER_S
+    store.read_list()
+    assert 2 == store.connects
+
+
+def test_a_full_redis_can_be_read(own_redis, clock) -> None:
+    """The operator's word counts most when something is wrong."""
+    client = own_redis.client()
+    client.hset("steelyard:{1}:weight", URI, "1")
+    client.config_set("maxmemory", "1")
+    assert {URI: "1"} == Store(own_redis.url, "1", clock).read_list()["weight"]
+
+
+def test_a_redis_that_takes_no_writes_is_read_as_before(own_redis, clock) -> None:
+    """A replica answers: it is neither left alone for a moment nor connected to anew."""
+    store = Store(own_redis.url, "1", clock)
+    own_redis.client().replicaof("127.0.0.1", 1)
+    store.read_list()
+    with pytest.raises(StoreUnavailable, match="read only"):
+        store.write_shares({"sip:a": 100.0})
+    assert {} == store.read_list()["weight"]
+    assert 1 == store.connects
+
+
 def test_nothing_is_opened_before_the_first_call(own_redis, clock) -> None:
     """A connection made before the fork would be shared by all processes."""
     before = len(own_redis.client().client_list())

@@ -1,5 +1,6 @@
 """`make run` and `make demo`: what is wrong is said in one line, what was started is stopped."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -114,3 +115,30 @@ def test_kamailio_alone_runs_the_configuration(tmp_path):
     argv = ["kamailio", "-f", str(HOME / "kamailio.cfg"), "-DD", "-E"]
     with Process("kamailio", argv, tmp_path, env).start(lambda: answers_options(port)) as node:
         assert node.is_running()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing_running(tmp_path, number):
+    """Ctrl-C in the middle: every program it started is gone."""
+    python = str(HOME / ".venv" / "bin" / "python")
+    env = {"PYTHONPATH": f"{HOME / 'kemi'}:{HOME}", "DEMO_SECONDS": "60", "TMPDIR": str(tmp_path)}
+    demo = Process("demo", [python, "-m", "lab.demo"], tmp_path, env)
+    with demo.start(lambda: "learning" in demo.log, timeout_s=30):
+        started = _running(str(tmp_path))
+        assert any("kamailio" in program for program in started)
+        os.kill(demo.pid, number)
+        assert 130 == demo.wait(30)
+    assert [] == _running(str(tmp_path))
+
+
+def _running(folder: str) -> list[str]:
+    """Return the command lines of the programs that have to do with a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                text = (entry / "cmdline").read_text() + (entry / "environ").read_text()
+                command = (entry / "cmdline").read_text().replace("\0", " ").strip()
+                if folder in text and command and "pytest" not in command and "lab.demo" not in command:
+                    found.append(command)
+    return found

@@ -81,3 +81,48 @@ def test_estimates_are_finite_and_above_zero(sets):
     curves = {str(number): _curve(*answers, times=5) for number, answers in enumerate(sets)}
     for estimate in from_calls(curves, 0.0).values():
         assert 0 < estimate < float("inf")
+
+
+@pytest.mark.parametrize(("n", "t"), [(4, 0.4), (8, 0.8), (16, 1.6)])
+def test_saturated_destinations_compare_by_what_they_clear(n, t):
+    """Ten a second beside twenty a second, whatever lines stand before them: half the capacity."""
+    slow = _curve((n - 1, t - t / n), (n + 1, t + t / n), times=5000)
+    fast = _curve((n - 1, (t - t / n) / 2), (n + 1, (t + t / n) / 2), times=5000)
+    estimates = from_calls({"slow": slow, "fast": fast}, 0.0)
+    assert pytest.approx(2.0, rel=0.05) == estimates["fast"] / estimates["slow"]
+
+
+def test_a_time_that_falls_with_the_load_counts_as_flat():
+    """A destination that answered faster with more in hand was lucky, not better for being loaded."""
+    falling = from_calls({"a": _curve((1, 0.2), (3, 0.1)), "b": _curve((4, 0.15))}, 0.0)
+    flat = from_calls({"a": _curve((1, 0.15), (3, 0.15)), "b": _curve((4, 0.15))}, 0.0)
+    assert pytest.approx(flat["a"]) == falling["a"]
+
+
+def test_answers_fade_until_they_say_nothing():
+    """MIN_EVIDENCE answers are enough at their own moment and too few a moment later."""
+    curve = _curve((1, 0.1), times=int(MIN_EVIDENCE))
+    assert from_calls({"a": curve}, 0.0) is not None
+    assert from_calls({"a": curve}, 0.001) is None
+
+
+def test_a_response_time_below_the_floor_makes_no_difference_worth_having():
+    """A tenth of a millisecond beside a fifth is the scheduler's doing: five hundredths of capacity."""
+    estimates = from_calls({"a": _curve((1, 0.0001)), "b": _curve((1, 0.0002))}, 0.0)
+    assert pytest.approx((0.0002 + RESPONSE_TIME_FLOOR_S) / (0.0001 + RESPONSE_TIME_FLOOR_S), rel=1e-2) == (
+        estimates["a"] / estimates["b"]
+    )
+
+
+@given(st.floats(0, 30), st.floats(0, 30))
+def test_the_faster_at_pings_never_gets_less(one, other):
+    """And equal ones the same."""
+    estimates = from_pings({"one": one, "other": other})
+    assert (one <= other) == (estimates["one"] >= estimates["other"]) or one == pytest.approx(other)
+
+
+@given(st.integers(1, 50), st.floats(0.001, 10), st.integers(2, 5), st.integers(5, 200))
+def test_equal_destinations_are_equal_however_many_there_are(n, t, count, times):
+    """The order of destinations and their number do not matter."""
+    estimates = from_calls({str(number): _curve((n, t), times=times) for number in range(count)}, 0.0)
+    assert [pytest.approx(n / (t + RESPONSE_TIME_FLOOR_S))] * count == list(estimates.values())

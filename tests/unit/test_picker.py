@@ -133,3 +133,140 @@ def test_whoever_was_tried_is_not_picked_again(weights, rule, data):
         assert entry.key not in tried
         tried.append(entry.key)
     assert picker.pick(load.__getitem__, tried) is None
+
+
+whole_weights = st.lists(st.integers(1, 12), min_size=1, max_size=SCAN_LIMIT + 4)
+few_weights = st.lists(st.integers(1, 12), min_size=1, max_size=SCAN_LIMIT)
+seeds = st.integers(0, 999)
+
+
+@given(whole_weights, seeds)
+def test_turns_alone_give_an_idle_set_exact_shares(weights, seed):
+    """After as many picks as the weights sum to each has had exactly its own, whatever the workers' step."""
+    counts = _counts(_picker(_entries(*weights), Rule.TURNS, seed), 3 * sum(weights))
+    assert {f"d{number}": 3 * weight for number, weight in enumerate(weights)} == counts
+
+
+@given(whole_weights, seeds)
+def test_the_least_in_flight_rule_keeps_an_idle_set_within_a_turn_of_its_shares(weights, seed):
+    """Where all loads are alike the turns decide."""
+    counts = _counts(_picker(_entries(*weights), Rule.LEAST, seed), 3 * sum(weights))
+    for number, weight in enumerate(weights):
+        assert abs(3 * weight - counts[f"d{number}"]) <= 1
+
+
+@given(few_weights, seeds, st.data())
+def test_whose_load_is_less_by_a_request_is_picked(weights, seed, data):
+    """However the turns stand: they are worth at most one request, the lighter the destination the dearer."""
+    picker = _picker(_entries(*weights), Rule.LEAST, seed)
+    for _ in range(20):
+        load = {f"d{number}": data.draw(st.integers(0, 30)) for number in range(len(weights))}
+        picked = picker.pick(load.__getitem__)
+        for number, weight in enumerate(weights):
+            assert load[picked.key] / picked.weight <= (load[f"d{number}"] + 1) / weight + 1e-9
+
+
+@given(whole_weights, seeds, st.data())
+def test_turns_alone_do_not_look_at_loads(weights, seed, data):
+    """The same picks come in the same order, idle or not."""
+    idle, busy = (_picker(_entries(*weights), Rule.TURNS, seed) for _ in range(2))
+    for _ in range(20):
+        assert idle.pick(_idle).key == busy.pick(lambda _: data.draw(st.integers(0, 30))).key
+
+
+@pytest.mark.parametrize("load", [0, 9])
+@pytest.mark.parametrize(("manual", "others"), [(2, [3]), (5, [1]), (1, [1, 1]), (7, [1, 1, 1])])
+def test_a_manual_destination_of_a_few_gets_exactly_its_share(manual, others, load):
+    """Whatever part of the weights it has: 5 of 6 are five calls in six."""
+    picker = _picker([Entry("m", "sip:m", float(manual), manual=True), *_entries(*others)])
+    counts = _counts(picker, 100 * (manual + sum(others)), lambda key: load if key == "m" else 0)
+    assert abs(100 * manual - counts["m"]) <= 1
+
+
+@given(st.lists(st.integers(1, 12), min_size=SCAN_LIMIT, max_size=SCAN_LIMIT + 4), st.integers(1, 12), seeds, st.data())
+def test_a_manual_destination_of_many_gets_exactly_its_share(others, manual, seed, data):
+    """Rivals are drawn against other heads of the round alone, and it is never drawn as one."""
+    picker = _picker([Entry("m", "sip:m", float(manual), manual=True), *_entries(*others)], Rule.LEAST, seed)
+    load = {key: data.draw(st.integers(0, 30)) for key in ("m", *(f"d{number}" for number in range(len(others))))}
+    assert 3 * manual == _counts(picker, 3 * (manual + sum(others)), load.__getitem__)["m"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=12), seeds, st.data())
+def test_a_pick_is_of_the_first_tier_with_somebody_untried(rows, seed, data):
+    """Neither load nor weight brings a later tier forward."""
+    entries = [Entry(f"d{number}", f"sip:{number}", *row) for number, row in enumerate(rows)]
+    tried = data.draw(st.sets(st.sampled_from([entry.key for entry in entries])))
+    picked = _picker(entries, data.draw(st.sampled_from(Rule)), seed).pick(
+        lambda _: data.draw(st.integers(0, 9)), tried
+    )
+    left = [entry for entry in entries if entry.key not in tried]
+    assert min((entry.tier for entry in left), default=None) == (picked and picked.tier)
+
+
+@given(few_weights, seeds, st.sampled_from(Rule))
+def test_a_refresh_that_changes_nothing_moves_nobody_by_more_than_a_turn(weights, seed, rule):
+    """Places are kept; only equal ones may change theirs, for a refresh counts them anew."""
+    calm, refreshed = (_picker(_entries(*weights), rule, seed) for _ in range(2))
+    difference: Counter[str] = Counter()
+    for version in range(2, 32):
+        refreshed.refresh(Snapshot(version, rule, entries=tuple(_entries(*weights))))
+        difference[calm.pick(_idle).key] += 1
+        difference[refreshed.pick(_idle).key] -= 1
+    assert all(abs(count) <= 1 for count in difference.values())
+
+
+@pytest.mark.parametrize("rule", list(Rule))
+def test_a_tier_that_has_emptied_is_gone(rule):
+    """The other one goes on where it was."""
+    picker = _picker([*_entries(1, 1), Entry("spare", "sip:s", 1.0, tier=1)], rule)
+    first = picker.pick(_idle).key
+    picker.refresh(Snapshot(2, rule, entries=tuple(_entries(1, 1))))
+    assert {"d0", "d1"} == {first, picker.pick(_idle).key}
+    assert picker.entry("spare") is None
+    assert picker.pick(_idle, ["d0", "d1"]) is None
+
+
+# --- sets above SCAN_LIMIT; a picker by turns with the same seed knows the head of the round ---
+
+many_weights = st.lists(st.integers(1, 12), min_size=SCAN_LIMIT + 1, max_size=SCAN_LIMIT + 6)
+
+
+def _twins(entries: list[Entry], seed: int = 1) -> tuple[Picker, Picker]:
+    return _picker(entries, Rule.LEAST, seed), _picker(entries, Rule.TURNS, seed)
+
+
+@given(many_weights, seeds, st.data())
+def test_whoever_has_the_call_in_place_of_the_head_is_better_by_half_a_request(weights, seed, data):
+    """Load and a half over weight against the head's load over its weight; never a tried or a manual one."""
+    entries = [Entry(f"d{n}", f"sip:{n}", float(w), manual=n % 4 == 3) for n, w in enumerate(weights)]
+    tried = [f"d{number}" for number in range(0, len(weights), 5)]
+    picker, by_turns = _twins(entries, seed)
+    for _ in range(20):
+        load = {entry.key: data.draw(st.integers(0, 30)) for entry in entries}
+        picked, head = picker.pick(load.__getitem__, tried), by_turns.pick(_idle, tried)
+        if picked.key != head.key:
+            assert (load[picked.key] + 0.5) / picked.weight < load[head.key] / head.weight
+            assert not head.manual
+            assert not picked.manual
+            assert picked.key not in tried
+
+
+@pytest.mark.parametrize(
+    ("head_has", "others_have", "kept"), [(0, 0, 100), (2, 2, 100), (3, 5, 100), (1, 0, 0), (6, 5, 0)]
+)
+def test_the_head_of_the_round_is_kept_unless_the_others_are_better(head_has, others_have, kept):
+    """Among five hundred equal ones a whole request less is better, the same number is not."""
+    picker, by_turns = _twins(_entries(*[1.0] * 500))
+    count = 0
+    for _ in range(100):
+        head = by_turns.pick(_idle).key
+        count += head == picker.pick(lambda key, head=head: head_has if key == head else others_have).key
+    assert kept == count
+
+
+def test_manual_rivals_are_no_rivals_however_idle():
+    """The one destination whose load counts is given its turns when there is nobody to compare it with."""
+    entries = [Entry("auto", "sip:a", 1.0), *_entries(*[1.0] * SCAN_LIMIT, manual=True)]
+    picker, by_turns = _twins(entries)
+    for _ in range(50):
+        assert by_turns.pick(_idle).key == picker.pick(lambda key: 99 if key == "auto" else 0).key

@@ -77,7 +77,7 @@ class Control:
             return
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
-            self._sweep(now_us)
+            self._sweep(self._clock_us())  # Redis may have taken its time since the tick began
         self._look_at_dispatcher()
         in_flight = {key: self._in_flight.count(key) for key in self._balancer.answer_times()}
         decision = self._balancer.decide(in_flight, now_s=now_s)
@@ -217,8 +217,8 @@ class Control:
         disabled = self._balancer.disabled()
         uris = {uri: uri in disabled or d.state is State.MAINT for uri, d in self._destinations().items()}
         try:
-            self._mirror.sync(uris, self._balancer.up())
-            self._mirror_failed = False
+            if self._mirror.sync(uris, self._balancer.up()):
+                self._mirror_failed = False
         except OSError as error:
             if not self._mirror_failed:
                 self._mirror_failed = True

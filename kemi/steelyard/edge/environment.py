@@ -86,4 +86,4 @@ def _bad(name: str, value: str, expected: str) -> BadEnvironment:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url))

@@ -55,8 +55,11 @@ class Kamailio:
         return int(self._pv.get("$rs") or 0)
 
     def header(self, name: str) -> str:
-        """Return the first header of that name, empty when there is none."""
-        return self._ksr.hdr.get(name) or ""
+        """Return the first header of that name, empty when there is none or it is no UTF-8."""
+        try:
+            return self._ksr.hdr.get(name) or ""
+        except UnicodeDecodeError:
+            return ""
 
     # --- rules that Kamailio's modules keep ---
 
@@ -66,13 +69,14 @@ class Kamailio:
 
     def is_sane(self) -> bool:
         """Check what RFC 3261 section 16.3 asks; a request that fails has been answered."""
-        if self._ksr.sanity.sanity_check(SANITY_MESSAGE, SANITY_URIS) <= 0:
-            return False
+        return self._ksr.sanity.sanity_check(SANITY_MESSAGE, SANITY_URIS) > 0
+
+    def is_readable(self) -> bool:
+        """Say whether all that later steps read is UTF-8; by RFC 3261 it is ASCII."""
         try:
-            self._pv.gete("$ci"), self._pv.gete("$ru")
-        except UnicodeDecodeError:  # both are ASCII by RFC 3261; no later step could read them
-            if self.method() != "ACK":
-                self.answer(400, "Bad Request")
+            for name in ("$rm", "$ci", "$ru", "$tt"):
+                self._pv.gete(name)
+        except UnicodeDecodeError:
             return False
         return True
 

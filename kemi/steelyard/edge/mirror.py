@@ -41,7 +41,7 @@ class Mirror:
         part.write_text("# written by Steelyard from Redis; changes made here are lost\n" + "".join(lines))
         part.replace(self._path)
 
-    def sync(self, uris: Mapping[str, bool], up: Mapping[str, bool]) -> None:
+    def sync(self, uris: Mapping[str, bool], up: Mapping[str, bool]) -> bool:
         """
         Bring dispatcher up to date where it differs.
 
@@ -49,15 +49,20 @@ class Mirror:
             uris: URI -> disabled (in maint, or by the operator's set_state).
             up: URI -> up, by our own count of pings.
 
+        Returns:
+            Whether a list was written.
+
         Raises:
             OSError: the list cannot be written; it is tried again.
         """
+        wrote = False
         if uris != self._written and self._clock_s() - self._reloaded_s >= MIN_RELOAD_INTERVAL_S:
             if self._is_news_from_the_operator(uris):
                 self._looked_s = float("-inf")  # a reload would undo it: to be heard first, then mirrored
-                return
+                return False
             self._reloaded_s = self._clock_s()
             self.write_file(uris)
+            wrote = True
             if self._call("dispatcher.reload") is not None:
                 self._written = dict(uris)
                 self._shown_up = dict.fromkeys(uris, True)
@@ -67,6 +72,7 @@ class Mirror:
             if not disabled and not uris.get(uri, True) and self._shown_up.get(uri) is not is_up:
                 self._call("dispatcher.set_state", ["ap" if is_up else "ip", self._set_id, uri])
                 self._shown_up[uri] = is_up
+        return wrote
 
     def disabled_by_operator(self) -> dict[str, bool] | None:
         """

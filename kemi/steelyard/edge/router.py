@@ -52,6 +52,9 @@ class Router:
     def on_request(self) -> None:
         """Serve one request from the network."""
         sip = self._sip
+        if not sip.is_readable():
+            sip.answer(400, "Bad Request")
+            return
         method = sip.method()
         if not sip.hops_left():
             if method != "ACK":
@@ -202,7 +205,7 @@ class Router:
         if attempt.phase is Phase.SENT:
             attempt = self._first_reply(attempt, status, entry, now_us)
         elif status >= FIRST_FINAL:
-            attempt = self._final_reply(attempt, status, entry, now_us)
+            attempt = self._final_reply(attempt, status, now_us)
         if attempt is not before:
             sip.remember(name, attempt.encode())
         if status < FIRST_FINAL:
@@ -221,11 +224,14 @@ class Router:
         attempt = attempt.answered(final=status >= FIRST_FINAL)
         return attempt.trying(now_us) if status == TRYING else attempt
 
-    def _final_reply(self, attempt: Attempt, status: int, entry: Entry | None, now_us: int) -> Attempt:
+    def _final_reply(self, attempt: Attempt, status: int, now_us: int) -> Attempt:
         """Count how an attempt ended that was answered provisionally before; a failure takes a place again."""
         self._facts.put("final", attempt.key, status, self._retry_after(status))
-        if of_status(status).failed and entry is not None and entry.holds:
-            self._in_flight.enter(attempt.key, now_us)
+        if of_status(status).failed:
+            self._current()  # a destination that has left takes no place: nobody would sweep it
+            entry = self._picker.entry(attempt.key)
+            if entry is not None and entry.holds:
+                self._in_flight.enter(attempt.key, now_us)
         return attempt.answered(final=True)
 
     def _release(self, attempt: Attempt, entry: Entry | None, now_us: int, *, failed: bool) -> None:

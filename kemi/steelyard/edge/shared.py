@@ -175,7 +175,3 @@ class Dialogs:
     def find(self, call_id: str) -> str | None:
         """Return the destination of a call, or None when it is not known."""
         return self._htable.sht_get(DIALOGS, call_id)
-
-    def forget(self, call_id: str) -> None:
-        """Drop a call that has ended."""
-        self._htable.sht_rm(DIALOGS, call_id)

@@ -54,6 +54,11 @@ class Store:
             health_check_interval=0,
             redis_connect_func=self._on_connect,
         )
+        # A time limit of the URL would win over ours, and a frozen Redis would hold the control process for as long.
+        self._client.connection_pool.connection_kwargs |= {
+            "socket_timeout": TIMEOUT_S,
+            "socket_connect_timeout": TIMEOUT_S,
+        }
 
     def key(self, name: str) -> str:
         """Return the full name of one of the set's keys."""
@@ -71,7 +76,7 @@ class Store:
         Raises:
             StoreUnavailable: no answer, now or lately.
         """
-        pipeline = self._client.pipeline(transaction=True)
+        pipeline = self._client.pipeline(transaction=False)  # a full Redis takes no transaction, but can be read
         for name in LIST_HASHES:
             pipeline.hgetall(self.key(name))
         answers = self._execute(pipeline)
@@ -162,6 +167,8 @@ class Store:
             return pipeline.execute(raise_on_error=False)
         except redis.AuthenticationError as error:
             raise self._away(f"Redis refuses the password: put it into STEELYARD_REDIS_URL ({error})") from error
+        except redis.ResponseError as error:
+            raise StoreUnavailable(f"Redis refuses: {error}") from error
         except (redis.RedisError, OSError) as error:
             raise self._away(f"{error}; is Redis running where STEELYARD_REDIS_URL says?") from error
 
