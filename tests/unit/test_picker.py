@@ -183,6 +183,15 @@ def test_a_manual_destination_of_a_few_gets_exactly_its_share(manual, others, lo
     assert abs(100 * manual - counts["m"]) <= 1
 
 
+@pytest.mark.parametrize(("manual", "others"), [((11, 10), (1,)), ((3, 4), (5,)), ((2, 5, 12, 6, 11), ())])
+def test_several_manual_destinations_of_a_few_get_exactly_their_shares(manual, others):
+    """One's turn does not cost another one's, and where all are manual each has its declared weight."""
+    entries = [Entry(f"m{number}", f"sip:m{number}", float(w), manual=True) for number, w in enumerate(manual)]
+    counts = _counts(_picker([*entries, *_entries(*others)]), 20 * (sum(manual) + sum(others)))
+    for number, weight in enumerate(manual):
+        assert abs(20 * weight - counts[f"m{number}"]) <= 1
+
+
 @given(st.lists(st.integers(1, 12), min_size=SCAN_LIMIT, max_size=SCAN_LIMIT + 4), st.integers(1, 12), seeds, st.data())
 def test_a_manual_destination_of_many_gets_exactly_its_share(others, manual, seed, data):
     """Rivals are drawn against other heads of the round alone, and it is never drawn as one."""

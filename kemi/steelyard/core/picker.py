@@ -9,7 +9,6 @@ Knows a snapshot and reads in-flight counts; does not know where either comes fr
 from bisect import bisect
 from collections.abc import Callable, Collection
 from itertools import accumulate
-from math import inf
 from typing import Final, Protocol
 
 from .snapshot import Entry, Rule, Snapshot
@@ -38,17 +37,21 @@ class _Tier:
         self._entries: dict[str, Entry] = {}
         self._order: list[Entry] = []
         self._reach: list[float] = []
+        self._has_manual = False
 
     def refresh(self, entries: list[Entry]) -> None:
         weights = {entry.key: entry.weight for entry in entries}
         self._turns.reweigh(weights, phase=self._rng.random)  # workers out of step with each other
-        self._leads.reweigh(weights, phase=self._rng.random)
+        self._leads.reweigh({e.key: e.weight for e in entries if not e.manual}, phase=self._rng.random)
         self._entries = {entry.key: entry for entry in entries}
         self._order = entries
+        self._has_manual = any(entry.manual for entry in entries)
         self._reach = list(accumulate(weights.values()))
 
     def pick(self, rule: Rule, in_flight: InFlight, tried: Collection[str]) -> Entry | None:
-        if rule is Rule.LEAST and len(self._order) <= SCAN_LIMIT:
+        few = rule is Rule.LEAST and len(self._order) <= SCAN_LIMIT
+        # The shares of manual destinations are the operator's, so where there are any the round says when each is due.
+        if few and not self._has_manual:
             return self._least(in_flight, tried)
         key = self._turns.next(tried)
         if key is None:
@@ -56,6 +59,8 @@ class _Tier:
         head = self._entries[key]
         if rule is Rule.TURNS or head.manual:
             return head
+        if few:
+            return self._least(in_flight, tried)
         return self._least_of_few(head, in_flight, tried)
 
     def _least(self, in_flight: InFlight, tried: Collection[str]) -> Entry | None:
@@ -64,11 +69,9 @@ class _Tier:
         lead_of = self._leads.lead
         for entry in self._order:
             key = entry.key
-            if key in tried:
+            if key in tried or entry.manual:
                 continue
-            lead = lead_of(key)
-            # The operator's share is kept by turns alone: taken when due, left when not.
-            cost = in_flight(key) / entry.weight + lead if not entry.manual else inf if lead > 0 else -1.0
+            cost = in_flight(key) / entry.weight + lead_of(key)
             if best is None or cost < best_cost:
                 best, best_cost = entry, cost
         if best is not None:

@@ -112,8 +112,6 @@ class Leads:
         return min(max(self._deadlines[key] - self._clock, 0.0), 1.0 / self._weights[key])
 
     def take(self, key: str) -> None:
-        """Give a destination a turn, due or not; one that fell due since the last pick is on time."""
-        deadline = self._deadlines[key]
-        on_time = 0.0 <= self._clock - deadline <= self._step
-        self._deadlines[key] = (deadline if on_time else self._clock + self.lead(key)) + 1.0 / self._weights[key]
+        """Give a destination a turn, due or not."""
+        self._deadlines[key] = self._clock + self.lead(key) + 1.0 / self._weights[key]
         self._clock += self._step
