@@ -116,7 +116,6 @@ class ControlNode(Kamailio):
         port = port or free_port()
         listen = f"udp:127.0.0.1:{port}" + (f" tcp:127.0.0.1:{port}" if tcp else "")
         variables = {
-            "PWD": str(HOME),
             "STEELYARD_HOME": str(HOME),
             "STEELYARD_LISTEN": listen,
             "STEELYARD_REDIS_URL": redis_url,
@@ -212,11 +211,10 @@ class SippProxy(Process):
     def __init__(self, scenario: str, folder: Path, *options: str, port: int = 0) -> None:
         """Prepare a `uas_` scenario of sipp-scenarios, or a built-in one by its name with a leading '-'."""
         self.port = port or free_port()
-        source = ["-sn", scenario[1:]] if scenario.startswith("-") else ["-sf", str(SCENARIOS / f"{scenario}.xml")]
         self._stat = folder / f"uas{self.port}.csv"
         argv = [
             SIPP,
-            *source,
+            *_source(scenario),
             "-i",
             "127.0.0.1",
             "-ci",
@@ -239,6 +237,11 @@ class SippProxy(Process):
     def uri(self) -> str:
         """Its address as a destination."""
         return f"sip:127.0.0.1:{self.port}"
+
+
+def _source(scenario: str) -> list[str]:
+    """Return SIPp's options for a scenario of sipp-scenarios, or for a built-in one with a leading '-'."""
+    return ["-sn", scenario[1:]] if scenario.startswith("-") else ["-sf", str(SCENARIOS / f"{scenario}.xml")]
 
 
 def _is_bound(port: int) -> bool:
@@ -276,7 +279,6 @@ class SippCaller(Process):
         self, scenario: str, folder: Path, target: str, *options: str, calls: int, rate: float, timeout_s: int = 0
     ) -> None:
         """Prepare a `uac_` scenario of sipp-scenarios, or a built-in one by its name with a leading '-'."""
-        source = ["-sn", scenario[1:]] if scenario.startswith("-") else ["-sf", str(SCENARIOS / f"{scenario}.xml")]
         name = f"caller{free_port()}"
         self._stat = folder / f"{name}.stat.csv"
         self._rtt = folder / f"{name}.rtt.csv"
@@ -284,7 +286,7 @@ class SippCaller(Process):
         argv = [
             SIPP,
             target,
-            *source,
+            *_source(scenario),
             "-i",
             "127.0.0.1",
             "-ci",

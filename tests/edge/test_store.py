@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from steelyard.edge.store import LIST_HASHES, MAX_EVENTS_KEPT, RETRY_AFTER_S, WHY_PER_WRITE, Store, StoreUnavailable
+from steelyard.core.declared import HASHES
+from steelyard.edge.store import MAX_EVENTS_KEPT, RETRY_AFTER_S, WHY_PER_WRITE, Store, StoreUnavailable
 
 from lab.parts import REDIS_SERVER, RedisServer
 
@@ -85,14 +86,14 @@ def events(client: redis.Redis) -> list[dict[str, str]]:
 
 def test_an_empty_redis_has_five_empty_hashes(store) -> None:
     """Nothing declared is no error."""
-    assert {name: {} for name in LIST_HASHES} == store.read_list()
+    assert {name: {} for name in HASHES} == store.read_list()
 
 
 def test_what_the_operator_writes_is_read(store, client) -> None:
     """Every hash comes back as text, at the next reading."""
-    for name in LIST_HASHES:
+    for name in HASHES:
         client.hset(f"steelyard:{{1}}:{name}", mapping={URI: f"value of {name}"})
-    assert {name: {URI: f"value of {name}"} for name in LIST_HASHES} == store.read_list()
+    assert {name: {URI: f"value of {name}"} for name in HASHES} == store.read_list()
     client.hdel("steelyard:{1}:weight", URI)
     assert {} == store.read_list()["weight"]
 

@@ -33,7 +33,7 @@ class Balanced:
 
     def decide(self, now_s, in_flight=()):
         """Decide, and keep what was published."""
-        decision = self.balancer.decide(dict(in_flight), now_s=now_s)
+        decision = self.balancer.decide(lambda key: dict(in_flight).get(key, 0), now_s=now_s)
         self.snapshot = decision.snapshot if decision.snapshot is not None else self.snapshot
         self.standings = decision.standings if decision.standings is not None else self.standings
         self.probes = decision.probes if decision.probes is not None else self.probes

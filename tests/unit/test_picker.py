@@ -279,3 +279,12 @@ def test_manual_rivals_are_no_rivals_however_idle():
     picker, by_turns = _twins(entries)
     for _ in range(50):
         assert by_turns.pick(_idle).key == picker.pick(lambda key: 99 if key == "auto" else 0).key
+
+
+def test_asking_who_is_left_takes_nobodys_turn():
+    """The answer is that of a pick, and the next pick is what it would have been."""
+    asked, silent = _picker(_entries(1, 2, 3)), _picker(_entries(1, 2, 3))
+    for _ in range(12):
+        assert asked.has_left(["d0", "d1"])
+        assert not asked.has_left(["d0", "d1", "d2"])
+        assert silent.pick(_idle).key == asked.pick(_idle).key

@@ -8,7 +8,7 @@ The control process's mind: facts and the operator's list in, decisions out.
 Keeps what was learned of each destination across changes of the list. Does not know Kamailio, Redis, files or clocks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -202,7 +202,7 @@ class Balancer:
 
     # --- decisions ---
 
-    def decide(self, in_flight: Mapping[str, int], *, now_s: float) -> Decision:
+    def decide(self, in_flight: Callable[[str], int], *, now_s: float) -> Decision:
         """
         Bring weights, states and events up to date.
 
@@ -355,7 +355,7 @@ class Balancer:
         self,
         candidates: list[str],
         factors: Mapping[str, Factors],
-        in_flight: Mapping[str, int],
+        in_flight: Callable[[str], int],
         now_s: float,
     ) -> tuple[Standing, ...]:
         """Return every destination's share and the reason for it."""
@@ -371,7 +371,7 @@ class Balancer:
                 factors[uri],
                 situation,
                 share_percent=percent.get(uri, 0.0),
-                in_flight=in_flight.get(self._observed[uri].key, 0),
+                in_flight=in_flight(self._observed[uri].key),
                 now_s=now_s,
             )
             for uri, destination in destinations.items()

@@ -7,6 +7,7 @@ Does not know Redis: a hash is a dict, and one that could not be read is None.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from .destination import (
@@ -44,31 +45,21 @@ class Declared:
     settings: Settings = field(default_factory=Settings)
 
 
-def _read_state(uri: str, text: str) -> State:
-    parse_uri(uri)
-    return parse_word(State, text)
+def _of_uri(parse: Callable[[str], Any]) -> Callable[[str, str], Any]:
+    """Return the reader of a hash whose fields are destinations and whose values `parse` reads."""
 
+    def read(uri: str, text: str) -> Any:  # noqa: ANN401 - what parse returns
+        parse_uri(uri)
+        return parse(text)
 
-def _read_mode(uri: str, text: str) -> Mode:
-    parse_uri(uri)
-    return parse_word(Mode, text)
-
-
-def _read_weight(uri: str, text: str) -> float:
-    parse_uri(uri)
-    return parse_weight(text)
-
-
-def _read_priority(uri: str, text: str) -> int:
-    parse_uri(uri)
-    return parse_priority(text)
+    return read
 
 
 READERS: Final[dict[str, Callable[[str, str], Any]]] = {
-    "weight": _read_weight,
-    "state": _read_state,
-    "mode": _read_mode,
-    "priority": _read_priority,
+    "weight": _of_uri(parse_weight),
+    "state": _of_uri(partial(parse_word, State)),
+    "mode": _of_uri(partial(parse_word, Mode)),
+    "priority": _of_uri(parse_priority),
     "settings": parse_setting,
 }
 HASHES: Final = tuple(READERS)

@@ -116,6 +116,10 @@ class Picker:
         """Return the destination of that key, or None when it has left the snapshot."""
         return self._entries.get(key)
 
+    def has_left(self, tried: Collection[str]) -> bool:
+        """Say whether there is a destination not yet tried; nobody's turn is taken."""
+        return any(key not in tried for key in self._entries)
+
     def pick(self, in_flight: InFlight, tried: Collection[str] = ()) -> Entry | None:
         """
         Pick a destination not yet tried, from the first tier that has one.

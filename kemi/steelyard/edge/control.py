@@ -79,8 +79,7 @@ class Control:
             self._swept_s = now_s
             self._sweep(self._clock_us())  # Redis may have taken its time since the tick began
         self._look_at_dispatcher()
-        in_flight = {key: self._in_flight.count(key) for key in self._balancer.answer_times()}
-        decision = self._balancer.decide(in_flight, now_s=now_s)
+        decision = self._balancer.decide(self._in_flight.count, now_s=now_s)
         self._publish(decision)
         self._report(decision)
         self._sync_mirror()

@@ -156,8 +156,7 @@ def _look_at_redis(env: Environment) -> None:
 
 def _run_kamailio(env: Environment) -> int:
     argv = ["kamailio", "-f", str(HOME / "kamailio.cfg"), "-DD", "-E"]
-    variables = {**os.environ, "PATH": _path(), "PWD": str(HOME), "STEELYARD_RUN_DIR": str(env.run_dir)}
-    variables |= {"STEELYARD_HOME": str(HOME)}
+    variables = {**os.environ, "PATH": _path(), "STEELYARD_HOME": str(HOME), "STEELYARD_RUN_DIR": str(env.run_dir)}
     for name in ("STEELYARD_LISTEN", "STEELYARD_WORKERS"):
         if not variables.get(name):
             variables.pop(name, None)  # an empty one would hide kamailio.cfg's default

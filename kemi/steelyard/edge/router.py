@@ -20,7 +20,6 @@ from .shared import Board, Dialogs, Facts, InFlight
 
 NOT_DIALOG_STARTING: Final = frozenset({"ACK", "BYE", "PRACK", "UPDATE", "INFO"})
 TRYING: Final = 100
-TIMEOUT: Final = 408
 
 
 class Router:
@@ -98,11 +97,8 @@ class Router:
         if uri is None:
             return False
         self._sip.point_to(uri)
-        if method == "BYE":
-            # Its retransmissions are absorbed, its ACK may still be on the way.
-            self._dialogs.note(call_id, uri)
-        else:
-            self._dialogs.note(call_id, uri, keep=True)
+        # After BYE only what was overtaken by it is still on the way.
+        self._dialogs.note(call_id, uri, keep=method != "BYE")
         return True
 
     def _new_request(self, method: str) -> None:
@@ -125,7 +121,6 @@ class Router:
             sip.record_route()
         if not sip.begin():
             return
-        sip.remember("method", method)
         if not self._send_to_another([]):
             self._refuse(method, snapshot)
 
@@ -196,7 +191,7 @@ class Router:
         if attempt.phase is Phase.ENDED:
             return
         status = sip.status()
-        method = sip.recall("method")
+        method = sip.method()
         entry = self._picker.entry(attempt.key)
         now_us = self._clock_us()
         if attempt.trying_us and status != TRYING:
@@ -255,7 +250,7 @@ class Router:
         if not tried:
             return
         attempt = Attempt.decode(sip.recall(f"attempt{len(tried) - 1}"))
-        method = sip.recall("method")
+        method = sip.method()
         silent = attempt.phase is Phase.SENT and not attempt.trying_us
         if attempt.phase is Phase.SENT:
             self._silence(attempt, len(tried) - 1)
@@ -266,7 +261,7 @@ class Router:
             return  # answered by somebody, or too late to reroute: RFC 3263 section 4.3
         if self._send_to_another(tried) or sip.is_cancelled():
             return
-        if self._picker.pick(self._in_flight.count, tried) is None:
+        if not self._picker.has_left(tried):
             # Nobody is left who could take any request: the one case in which a proxy may say 503 (RFC 3261 16.7).
             sip.answer_statefully(SERVICE_UNAVAILABLE, "No Destination Answered")
         elif method != "INVITE" and silent:

@@ -14,13 +14,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ..core.declared import HASHES
+
 TIMEOUT_S: Final = 0.2
 RETRY_AFTER_S: Final = 0.5
 MAX_EVENTS_KEPT: Final = 1000  # while Redis is away; the oldest go first
 STREAM_LENGTH: Final = 10_000
 WHY_PER_WRITE: Final = 100  # a thousand reasons are spread over a second
-
-LIST_HASHES: Final = ("weight", "state", "mode", "priority", "settings")
 
 
 class StoreUnavailable(Exception):
@@ -77,12 +77,11 @@ class Store:
             StoreUnavailable: no answer, now or lately.
         """
         pipeline = self._client.pipeline(transaction=False)  # a full Redis takes no transaction, but can be read
-        for name in LIST_HASHES:
+        for name in HASHES:
             pipeline.hgetall(self.key(name))
         answers = self._execute(pipeline)
         return {
-            name: answer if isinstance(answer, dict) else None
-            for name, answer in zip(LIST_HASHES, answers, strict=True)
+            name: answer if isinstance(answer, dict) else None for name, answer in zip(HASHES, answers, strict=True)
         }
 
     def write_shares(self, shares: Mapping[str, float]) -> None:
