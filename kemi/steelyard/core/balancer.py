@@ -12,17 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .capacity import from_calls, from_pings
-from .declared import Declared
+from .capacity import ByReports, blend, from_calls, from_pings
 from .destination import Destination, Mode, State
-from .health import Health
-from .observed import Observed
-from .outcome import Outcome, of_status
-from .pings import Pings
-from .settings import FirstReply, Policy, ProbeMethod, Settings
+from .roster import Event, Roster
+from .settings import FirstReply, Policy, ProbeMethod, Switch
 from .snapshot import Entry, Rule, Snapshot
 from .standing import Situation, Standing, stand
-from .volume import Volume
 from .weight import (
     ERRORS_GROWTH_PER_S,
     Factors,
@@ -37,23 +32,19 @@ from .weight import (
 WEIGHT_UPDATE_PERIOD_S: Final = 1.0  # gRFC A58
 LEAST_WEIGHT: Final = 1e-9  # a turn is 1 / weight
 PANIC_ATTEMPTS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something an operator may want to know of, now or later."""
-
-    kind: str
-    destination: str  # URI, empty for the whole set
-    reason: str
+HOLD_MIN: Final = 0.2
+HOLD_MAX: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How often a destination is pinged and how long the answer is waited for; interval_s 0 means not at all."""
+    """How a destination is asked for a sign of life; interval_s 0 means not at all."""
 
     interval_s: float
     timeout_s: float
+    method: ProbeMethod = ProbeMethod.OPTIONS
+    asks_load: bool = True
+    overload_control: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,139 +57,16 @@ class Decision:
     events: tuple[Event, ...]
 
 
-class Balancer:
+class Balancer(Roster):
     """One destination set under control."""
 
     def __init__(self) -> None:
         """Start with an empty list."""
-        self._declared = Declared()
-        self._settings: dict[str, Settings] = {}
-        self._observed: dict[str, Observed] = {}
-        self._by_key: dict[str, str] = {}
-        self._last_key = 0
-        self._pings = Pings()
-        self._events: list[Event] = []
-        self._volume = Volume()
+        super().__init__()
         self._panic = False
-        self._dirty = True
         self._weighed_s: float | None = None
         self._snapshot = Snapshot()
         self._probes: dict[str, Probe] = {}
-
-    # --- the operator's word ---
-
-    def declare(self, declared: Declared, *, now_s: float) -> None:
-        """Put the operator's list in force. Destinations present in the first list do not ramp up."""
-        first = self._last_key == 0
-        before = self._declared.destinations
-        self._declared = declared
-        self._settings = {uri: declared.settings.of(uri) for uri in declared.destinations}
-        for uri in before.keys() - declared.destinations.keys():
-            self._by_key.pop(self._observed.pop(uri).key)
-            self._event("left", uri, "taken off the list")
-        for uri, destination in declared.destinations.items():
-            old = before.get(uri)
-            if old is None:
-                self._last_key += 1
-                key = f"d{self._last_key}"
-                self._observed[uri] = Observed(key, ramp_from_s=None if first else now_s)
-                self._by_key[key] = uri
-                self._event("joined", uri, f"weight {destination.weight:g}")
-            elif old.state is not destination.state:
-                self._event(destination.state, uri, f"state was {old.state}")
-                if old.state is State.MAINT:
-                    self._observed[uri].on_restart(now_s=now_s)  # nobody knows what was done to it meanwhile
-            if self._settings[uri].probe_method is ProbeMethod.NONE:
-                self._observed[uri].health = Health()  # who is no longer asked could never come back up
-        self._dirty = True
-
-    def on_disabled(self, uri: str, *, disabled: bool) -> None:
-        """Take note that an operator disabled or enabled a destination in Kamailio's dispatcher."""
-        observed = self._observed.get(uri)
-        if observed is None or observed.disabled is disabled:
-            return
-        observed.disabled = disabled
-        self._dirty = True
-        kind = "disabled" if disabled else "enabled"
-        self._event(kind, uri, f"{kind} with dispatcher.set_state")
-
-    # --- facts from workers ---
-
-    def on_answer(  # noqa: PLR0913 - one fact, whole
-        self, key: str, response_time_s: float, in_flight: int, status: int, retry_after_s: float, *, now_s: float
-    ) -> None:
-        """Take the first reply to a call: its time, the in-flight count the call met, its status."""
-        self._volume.on_call(now_s=now_s)
-        observed = self._find(key)
-        if observed is not None:
-            observed.on_answer(response_time_s, in_flight, status, now_s=now_s)
-            self._on_sign_of_life(key, now_s=now_s)
-            self._on_retry_after(key, retry_after_s, now_s=now_s)
-
-    def on_final(self, key: str, status: int, retry_after_s: float, *, now_s: float) -> None:
-        """Take the final reply to a call whose first reply was a provisional one."""
-        observed = self._find(key)
-        if observed is not None:
-            observed.on_outcome(of_status(status), now_s=now_s)
-            self._on_retry_after(key, retry_after_s, now_s=now_s)
-
-    def on_silence(self, key: str, *, now_s: float) -> None:
-        """Take a call that was answered by nothing in time, or could not be sent."""
-        self._volume.on_call(now_s=now_s)
-        observed = self._find(key)
-        if observed is not None:
-            observed.on_outcome(Outcome.SILENCE, now_s=now_s)
-
-    def on_beyond(self, key: str, trying_s: float, beyond_s: float, *, now_s: float) -> None:
-        """Take the times of a 100 Trying and of the reply that followed it."""
-        observed = self._find(key)
-        if observed is not None:
-            observed.trying_time.add(trying_s, now_s=now_s)
-            observed.beyond_time.add(beyond_s, now_s=now_s)
-
-    def on_ping(self, call_id: str, uri: str, *, sent_s: float) -> None:
-        """Take note of a ping that left."""
-        if uri in self._observed:
-            self._pings.on_sent(call_id, uri, now_s=sent_s)
-
-    def on_pong(self, call_id: str, status: int, *, received_s: float) -> None:
-        """Take the answer to a ping; one that comes after its timeout is no answer."""
-        ping = self._pings.on_answered(call_id, now_s=received_s)
-        if ping is None or ping.uri not in self._observed:
-            return
-        if ping.age_s > self._settings[ping.uri].probe_timeout_s:
-            self._on_lost_ping(ping.uri)
-            return
-        self._observed[ping.uri].on_pong(ping.age_s, of_status(status), now_s=received_s)
-        self._on_sign_of_life(self._observed[ping.uri].key, now_s=received_s)
-
-    def _on_sign_of_life(self, key: str, *, now_s: float) -> None:
-        uri = self._by_key[key]
-        observed = self._observed[uri]
-        if observed.health.on_answer(rise=self._settings[uri].rise):
-            observed.on_restart(now_s=now_s)
-            self._dirty = True
-            self._event("up", uri, f"answered {self._settings[uri].rise} times in a row")
-
-    def _on_lost_ping(self, uri: str) -> None:
-        settings, observed = self._settings[uri], self._observed[uri]
-        if observed.health.on_silence(fall=settings.fall):
-            self._dirty = True
-            self._event("down", uri, f"{settings.fall} pings in a row unanswered within {settings.probe_timeout_s:g} s")
-
-    def _on_retry_after(self, key: str, retry_after_s: float, *, now_s: float) -> None:
-        if retry_after_s <= 0:
-            return
-        uri = self._by_key[key]
-        observed = self._observed[uri]
-        wait_s = min(retry_after_s, self._settings[uri].retry_after_cap_s)
-        until_s = now_s + wait_s
-        if wait_s <= 0 or until_s <= observed.retry_after_until_s:
-            return
-        if observed.retry_after_until_s <= now_s:
-            self._event("retry-after", uri, f"503 with Retry-After: no new requests for {until_s - now_s:.0f} s")
-        observed.retry_after_until_s = until_s
-        self._dirty = True
 
     # --- decisions ---
 
@@ -244,13 +112,6 @@ class Balancer:
         """Return the URIs that an operator disabled in Kamailio's dispatcher."""
         return {uri for uri, observed in self._observed.items() if observed.disabled}
 
-    def _find(self, key: str) -> Observed | None:
-        uri = self._by_key.get(key)
-        return self._observed[uri] if uri is not None else None
-
-    def _event(self, kind: str, uri: str, reason: str) -> None:
-        self._events.append(Event(kind, uri, reason))
-
     def _retry_after_ended(self, now_s: float) -> bool:
         weighed_s = self._weighed_s if self._weighed_s is not None else now_s
         return any(weighed_s < o.retry_after_until_s <= now_s for o in self._observed.values())
@@ -261,6 +122,7 @@ class Balancer:
             self._declared.destinations[uri].takes_new_calls
             and not observed.disabled
             and observed.health.up
+            and observed.agent.takes_new_calls
             and observed.retry_after_until_s <= now_s
         )
 
@@ -279,11 +141,22 @@ class Balancer:
         return factors
 
     def _capacities(self, now_s: float) -> Mapping[str, float | None]:
-        """Return what calls say of each destination's capacity, or, while there are too few of them, what pings say."""
-        by_calls = from_calls({uri: observed.curve for uri, observed in self._observed.items()}, now_s)
-        if by_calls is not None:
-            return by_calls
-        return from_pings({uri: observed.ping_time.value for uri, observed in self._observed.items()})
+        """
+        Return each destination's capacity by its reports as far as they count.
+
+        Beyond that by what calls say of it or, while there are too few of them, by what pings say.
+        """
+        by_answers: Mapping[str, float | None] | None = from_calls(
+            {uri: observed.curve for uri, observed in self._observed.items()}, now_s
+        )
+        if by_answers is None:
+            by_answers = from_pings({uri: observed.ping_time.value for uri, observed in self._observed.items()})
+        by_reports = {
+            uri: ByReports(capacity, observed.reported.trust(now_s))
+            for uri, observed in self._observed.items()
+            if (capacity := observed.reported.capacity()) is not None and self._settings[uri].load_reports is Switch.ON
+        }
+        return blend(by_answers, by_reports)
 
     def _in_force(self, destination: Destination, now_s: float) -> Factors:
         """Return the factors that policy and mode let through."""
@@ -293,17 +166,19 @@ class Balancer:
         observed, settings = self._observed[destination.uri], self._settings[destination.uri]
         age_s = now_s - observed.ramp_from_s if observed.ramp_from_s is not None else None
         slow_start = slow_start_factor(age_s, settings.slow_start_s)
+        percent = observed.agent.percent / 100
         if policy is Policy.ADAPTIVE and self._volume.above:
-            return Factors(destination.weight, observed.capacity, observed.errors, slow_start)
+            return Factors(destination.weight, observed.capacity, observed.errors, slow_start, percent)
         if policy is Policy.ROUND_ROBIN and self._volume.above:
             return Factors(1.0, slow_start=slow_start)
-        return Factors(destination.weight, slow_start=slow_start)
+        return Factors(destination.weight, slow_start=slow_start, percent=percent)
 
     def _publishable(self, candidates: list[str], factors: Mapping[str, Factors], now_s: float) -> Snapshot | None:
         """Return the snapshot to publish, or None when it says what the last one said."""
         settings = self._declared.settings
         rates = {uri: self._observed[uri].error_rate(now_s) for uri in candidates}
         held = holding(rates)
+        holds = self._hold_times(candidates, factors, now_s)
         adaptive = self._panic or (settings.policy is Policy.ADAPTIVE and self._volume.above)
         entries = tuple(
             Entry(
@@ -315,6 +190,8 @@ class Balancer:
                 holds=uri in held,
                 beyond_100=self._settings[uri].first_reply is FirstReply.BEYOND_100,
                 no_response_s=self._settings[uri].no_response_s,
+                hold=holds[uri],
+                overload_control=self._settings[uri].overload_control is Switch.ON,
             )
             for uri in candidates
         )
@@ -330,6 +207,24 @@ class Balancer:
             return None
         self._snapshot = replace(snapshot, version=self._snapshot.version + 1)
         return self._snapshot
+
+    def _hold_times(self, candidates: list[str], factors: Mapping[str, Factors], now_s: float) -> Mapping[str, float]:
+        """
+        Return how long each destination holds a request beside the set's usual, as far as its reports count.
+
+        Destinations of the same utilization hold as many requests as capacity times time makes (Little's law): with
+        that for their room, and not the capacity alone, the shares of a busy set are those of the capacities.
+        """
+        known = {
+            uri: (time_s, self._observed[uri].reported.trust(now_s))
+            for uri in candidates
+            if (time_s := self._observed[uri].hold_time.value) is not None
+        }
+        total = sum(factors[uri].weight * trust for uri, (_, trust) in known.items())
+        if total <= 0:
+            return dict.fromkeys(candidates, 1.0)
+        usual_s = sum(factors[uri].weight * trust * time_s for uri, (time_s, trust) in known.items()) / total
+        return {uri: _hold(*known.get(uri, (usual_s, 0.0)), usual_s) for uri in candidates}
 
     def _candidates(self, now_s: float) -> list[str]:
         """Return who may be picked: the usable ones, or in panic everybody the operator allows."""
@@ -381,14 +276,24 @@ class Balancer:
         probes = {}
         for uri, observed in self._observed.items():
             settings = self._settings[uri]
-            in_maint = self._declared.destinations[uri].state is State.MAINT
+            in_maint = State.MAINT in (self._declared.destinations[uri].state, observed.agent.state)
             probed = settings.probe_method is not ProbeMethod.NONE and not in_maint
             interval_s = observed.health.probe_interval(settings.probe_interval_s, fall=settings.fall) if probed else 0
-            probes[uri] = Probe(interval_s, settings.probe_timeout_s)
+            probes[uri] = Probe(
+                interval_s,
+                settings.probe_timeout_s,
+                settings.probe_method,
+                asks_load=settings.load_reports is Switch.ON,
+                overload_control=settings.overload_control is Switch.ON,
+            )
         if probes == self._probes:
             return None
         self._probes = probes
         return probes
+
+
+def _hold(time_s: float, trust: float, usual_s: float) -> float:
+    return round(min(max(time_s / usual_s, HOLD_MIN), HOLD_MAX) ** trust, 2)
 
 
 def _rounded(weight: float) -> float:

@@ -1,5 +1,5 @@
 """
-How much a destination can take, learned from its answers when nobody declares or reports it.
+How much a destination can take: by its own reports and, where there are none, by its answers.
 
 By Little's law a line of n requests, each of which waits t, moves at n / t per second: that is the capacity, if n is
 the same for all. Destinations carry different n, so each is judged at a number half-way to the set's usual one, with
@@ -9,7 +9,9 @@ takes equal times for equal capacity.
 Knows the set's curves of one moment; does not know weights.
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from .curve import ResponseCurve
@@ -59,3 +61,50 @@ def from_pings(ping_times: Mapping[str, float | None]) -> dict[str, float | None
     return {
         uri: None if time_s is None else 1.0 / (time_s + RESPONSE_TIME_FLOOR_S) for uri, time_s in ping_times.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ByReports:
+    """A destination's capacity by its own reports: requests per second > 0, and how far they count, 0..1."""
+
+    capacity: float
+    trust: float
+
+
+def blend(by_answers: Mapping[str, float | None], by_reports: Mapping[str, ByReports]) -> dict[str, float | None]:
+    """
+    Put reports before answers, as far as each report counts; what fades gives way to what the answers say.
+
+    Answers tell capacities in no particular unit, so they are brought to that of the reports by the destinations that
+    have both.
+
+    Args:
+        by_answers: destination -> capacity > 0 in any common unit, or None where nothing is known.
+        by_reports: the same for some destinations, in requests per second.
+
+    Returns:
+        destination -> capacity in a common unit, None where nothing is known.
+    """
+    trusted = {uri: report for uri, report in by_reports.items() if report.trust > 0}
+    scale = _scale(by_answers, trusted)
+    blended: dict[str, float | None] = {}
+    for uri, answer in by_answers.items():
+        report = trusted.get(uri)
+        scaled = None if answer is None else math.log(answer) + scale
+        if report is None:
+            blended[uri] = None if scaled is None else math.exp(scaled)
+        else:
+            neutral = math.log(report.capacity) if scaled is None else scaled
+            blended[uri] = math.exp(neutral + report.trust * (math.log(report.capacity) - neutral))
+    return blended
+
+
+def _scale(by_answers: Mapping[str, float | None], trusted: Mapping[str, ByReports]) -> float:
+    """Return the logarithm of the reports' unit over the answers'; 0 when nothing compares them."""
+    ratios = [
+        (report.trust, math.log(report.capacity / answer))
+        for uri, report in trusted.items()
+        if (answer := by_answers[uri]) is not None
+    ]
+    total = sum(trust for trust, _ in ratios)
+    return sum(trust * ratio for trust, ratio in ratios) / total if ratios else 0.0

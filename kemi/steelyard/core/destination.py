@@ -7,6 +7,7 @@ Knows what a usable value looks like; does not know where values come from or ho
 import ipaddress
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -83,6 +84,21 @@ def parse_uri(text: str) -> str:
     return text
 
 
+def may_answer(uri: str, source: str) -> bool:
+    """Say whether an answer from the IP address `source` can be this checked URI's: always where its host is a name."""
+    try:
+        return ipaddress.ip_address(address_of(uri).rpartition(":")[0].strip("[]")) == ipaddress.ip_address(source)
+    except ValueError:
+        return True
+
+
+def address_of(uri: str) -> str:
+    """Return `host:port` of a URI, with the default port where it names none: what overload control is kept by."""
+    rest = uri.partition(":")[2].partition(";")[0].partition("?")[0]
+    address = rest.rpartition("@")[2].lower()
+    return address if address.rpartition("]")[2].rpartition(":")[1] else f"{address}:5060"
+
+
 def _check_host(host: str) -> None:
     try:
         if host.startswith("["):
@@ -116,6 +132,11 @@ def parse_number(text: str, low: float, high: float) -> float:
     if not math.isfinite(number) or not low <= number <= high or not re.fullmatch(r"\s*[-+.0-9eE]+\s*", text):
         raise BadValue(expected)
     return number
+
+
+def number_within(low: float, high: float) -> Callable[[str], float]:
+    """Return the reader of a number within [low, high]."""
+    return lambda text: parse_number(text, low, high)
 
 
 def parse_weight(text: str) -> float:

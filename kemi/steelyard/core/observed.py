@@ -11,12 +11,16 @@ from .capacity import MIN_EVIDENCE
 from .curve import ResponseCurve
 from .ewma import DecayedMean, DecayedSum
 from .health import Health
+from .load_report import LoadReport
 from .outcome import FIRST_FINAL, Outcome, of_status
+from .reported import Reported
 from .weight import error_rate
 
 DECAY_S: Final = 10.0  # of outcomes; Finagle, linkerd and Envoy's contrib estimator use the same
 CURVE_DECAY_S: Final = 5.0  # simulated: half the time of 10 s until a slowed proxy has its share, little more noise
 PING_DECAY_S: Final = 5.0
+HOLD_DECAY_S: Final = 30.0
+LINEAR_UTILIZATION: Final = 0.85  # above it a request's time is mostly waiting, and tells nothing of the proxy's room
 
 
 def _slow_mean() -> DecayedMean:
@@ -44,6 +48,9 @@ class Observed:
     failures: DecayedSum = field(default_factory=_slow_sum)
     trying_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to 100 Trying
     beyond_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to what followed the 100
+    reported: Reported = field(default_factory=Reported)
+    agent: LoadReport = field(default_factory=LoadReport)  # the agent's word: percent, state, down
+    hold_time: DecayedMean = field(default_factory=lambda: DecayedMean(HOLD_DECAY_S))  # seconds, while not crowded
     retry_after_until_s: float = 0.0
     disabled: bool = False  # by dispatcher.set_state
     last_failures: int = 0  # calls, not pings, that failed since the last one that did not
@@ -83,12 +90,20 @@ class Observed:
         if outcome.failed:
             self.failures.add(1.0, now_s=now_s)
 
+    def on_report(self, report: LoadReport, source: str, *, interval_s: float, now_s: float) -> None:
+        """Take a load report; `source` says in a word how it came, `interval_s` how often one comes."""
+        self.reported.on_report(report, source, interval_s=interval_s, now_s=now_s)
+        time_s = self.curve.mean_time(now_s) if self.has_evidence(now_s) else None
+        if time_s and (report.utilization or 0.0) < LINEAR_UTILIZATION:
+            self.hold_time.add(time_s, now_s=now_s)
+
     def on_restart(self, *, now_s: float) -> None:
         """Forget what was learned before the destination was away, and ramp its share up again."""
         self.ramp_from_s = now_s
         self.last_failures = 0
         self.capacity = self.errors = 1.0
         self.curve = _curve()
+        self.reported.on_restart(now_s=now_s)
         self.successes, self.failures = _slow_sum(), _slow_sum()
 
     def error_rate(self, now_s: float) -> float:

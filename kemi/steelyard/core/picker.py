@@ -1,8 +1,9 @@
 """
 Which destination gets a request.
 
-By turns alone, or by the in-flight count over the weight with the turns to decide where loads are alike: an idle set
-is served in exact proportion to the weights, a busy one by who is least busy for its weight.
+By turns alone, or by the in-flight count over the room with the turns to decide where loads are alike: an idle set
+is served in exact proportion to the weights, a busy one by who is least busy for its room. The room is the weight,
+unless reports tell how many requests a destination holds when it is as busy as the others.
 Knows a snapshot and reads in-flight counts; does not know where either comes from.
 """
 
@@ -36,6 +37,7 @@ class _Tier:
         self._leads = Leads()
         self._entries: dict[str, Entry] = {}
         self._order: list[Entry] = []
+        self._rooms: dict[str, float] = {}
         self._reach: list[float] = []
         self._has_manual = False
 
@@ -45,6 +47,7 @@ class _Tier:
         self._leads.reweigh({e.key: e.weight for e in entries if not e.manual}, phase=self._rng.random)
         self._entries = {entry.key: entry for entry in entries}
         self._order = entries
+        self._rooms = {entry.key: entry.room for entry in entries}
         self._has_manual = any(entry.manual for entry in entries)
         self._reach = list(accumulate(weights.values()))
 
@@ -64,14 +67,14 @@ class _Tier:
         return self._least_of_few(head, in_flight, tried)
 
     def _least(self, in_flight: InFlight, tried: Collection[str]) -> Entry | None:
-        """Compare all: in-flight count over weight, plus how far each is ahead of its turn."""
+        """Compare all: in-flight count over room, plus how far each is ahead of its turn."""
         best, best_cost = None, 0.0
-        lead_of = self._leads.lead
+        lead_of, rooms = self._leads.lead, self._rooms
         for entry in self._order:
             key = entry.key
             if key in tried or entry.manual:
                 continue
-            cost = in_flight(key) / entry.weight + lead_of(key)
+            cost = in_flight(key) / rooms[key] + lead_of(key)
             if best is None or cost < best_cost:
                 best, best_cost = entry, cost
         if best is not None:
@@ -80,10 +83,10 @@ class _Tier:
 
     def _least_of_few(self, head: Entry, in_flight: InFlight, tried: Collection[str]) -> Entry:
         """Compare the head of the round with few others, which must be better by half a request."""
-        best, best_cost = head, in_flight(head.key) / head.weight
+        best, best_cost = head, in_flight(head.key) / self._rooms[head.key]
         for _ in range(DRAWS):
             rival = self._order[bisect(self._reach, self._rng.random() * self._reach[-1], hi=len(self._order) - 1)]
-            cost = (in_flight(rival.key) + 0.5) / rival.weight
+            cost = (in_flight(rival.key) + 0.5) / self._rooms[rival.key]
             if cost < best_cost and not rival.manual and rival.key not in tried:
                 best, best_cost = rival, cost
         return best

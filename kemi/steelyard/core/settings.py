@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from .destination import BadValue, parse_integer, parse_number, parse_uri, parse_word
+from .destination import BadValue, number_within, parse_integer, parse_uri, parse_word
 
 
 class Policy(StrEnum):
@@ -25,7 +25,15 @@ class ProbeMethod(StrEnum):
     """What is sent to ask a destination for a sign of life."""
 
     OPTIONS = "options"
+    INVITE = "invite"
     NONE = "none"
+
+
+class Switch(StrEnum):
+    """What can be on or off."""
+
+    ON = "on"
+    OFF = "off"
 
 
 class FirstReply(StrEnum):
@@ -52,6 +60,8 @@ class Settings:
     no_response_s: float = 2.0
     max_attempts: int = 3
     retry_after_cap_s: float = 300.0
+    overload_control: Switch = Switch.ON
+    load_reports: Switch = Switch.ON
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, uri: str) -> "Settings":
@@ -69,10 +79,6 @@ class Spec:
     meaning: str
 
 
-def _number(low: float, high: float) -> Callable[[str], float]:
-    return lambda text: parse_number(text, low, high)
-
-
 def _integer(low: int, high: int) -> Callable[[str], int]:
     return lambda text: parse_integer(text, low, high)
 
@@ -88,28 +94,32 @@ SPECS: Final[dict[str, Spec]] = {
         meaning="`adaptive`, `weighted` (declared weights, exact) or `round-robin`",
     ),
     "threshold_cps": Spec(
-        _number(0, 1e6),
+        number_within(0, 1e6),
         per_destination=False,
         meaning="below this many calls per second: round robin weighted by the declared weights; 0: never",
     ),
-    "probe_method": Spec(_word(ProbeMethod), per_destination=True, meaning="`options` pings, or `none`"),
+    "probe_method": Spec(
+        _word(ProbeMethod),
+        per_destination=True,
+        meaning="`options`, `invite` (with Max-Forwards 0, so that any proxy answers it itself) or `none`",
+    ),
     "probe_interval_s": Spec(
-        _number(1, 3600),
+        number_within(1, 3600),
         per_destination=True,
         meaning="seconds between two pings of a destination; whole seconds count",
     ),
     "probe_timeout_s": Spec(
-        _number(0.05, 30), per_destination=True, meaning="a ping unanswered for so long has failed"
+        number_within(0.05, 30), per_destination=True, meaning="a ping unanswered for so long has failed"
     ),
     "rise": Spec(_integer(1, 100), per_destination=True, meaning="answers in a row that bring a destination back up"),
     "fall": Spec(_integer(1, 100), per_destination=True, meaning="failed pings in a row that take a destination down"),
     "slow_start_s": Spec(
-        _number(0, 3600),
+        number_within(0, 3600),
         per_destination=True,
         meaning="a destination that joins or returns grows from 10 % to all of its weight",
     ),
     "panic_percent": Spec(
-        _number(0, 100),
+        number_within(0, 100),
         per_destination=False,
         meaning="panic when less than this part of the declared weight is usable; 0: only when nothing is",
     ),
@@ -119,7 +129,7 @@ SPECS: Final[dict[str, Spec]] = {
         meaning="the reply that ends a response time: `any`, or the first `beyond-100`",
     ),
     "no_response_s": Spec(
-        _number(0.1, 30),
+        number_within(0.1, 30),
         per_destination=True,
         meaning="a request unanswered by anything for so long goes to another destination",
     ),
@@ -127,7 +137,19 @@ SPECS: Final[dict[str, Spec]] = {
         _integer(1, 8), per_destination=False, meaning="destinations tried for one request, the first included"
     ),
     "retry_after_cap_s": Spec(
-        _number(0, 3600), per_destination=True, meaning="longest time that a 503's Retry-After keeps a destination out"
+        number_within(0, 3600),
+        per_destination=True,
+        meaning="longest time that a 503's Retry-After keeps a destination out",
+    ),
+    "overload_control": Spec(
+        _word(Switch),
+        per_destination=True,
+        meaning="`on`: offer RFC 7339 overload control in each request and do what the answer asks; or `off`",
+    ),
+    "load_reports": Spec(
+        _word(Switch),
+        per_destination=True,
+        meaning="`on`: ask for the load in each ping and weigh by the answers; `off`: pushed ones count no more either",
     ),
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class Rule(StrEnum):
@@ -33,6 +33,13 @@ class Entry:
     holds: bool = False  # a failed request keeps its in-flight place for a while
     beyond_100: bool = False  # 100 Trying is no first reply
     no_response_s: float = 2.0
+    hold: float = 1.0  # how long it holds a request beside the set's usual; 1 where no report tells its capacity
+    overload_control: bool = True  # it is offered RFC 7339
+
+    @property
+    def room(self) -> float:
+        """How many requests it holds at its fair load, in units of the weights: capacity times time, Little's law."""
+        return self.weight * self.hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,10 @@ def encode(snapshot: Snapshot) -> str:
             int(snapshot.panic),
             snapshot.reason,
             [
-                [e.key, e.uri, e.weight, e.tier, int(e.manual), int(e.holds), int(e.beyond_100), e.no_response_s]
+                [
+                    *(e.key, e.uri, e.weight, e.tier, int(e.manual), int(e.holds), int(e.beyond_100), e.no_response_s),
+                    *(e.hold, int(e.overload_control)),
+                ]
                 for e in snapshot.entries
             ],
         ],
@@ -78,8 +88,8 @@ def decode(text: str) -> Snapshot:
         if form != FORMAT:
             raise ValueError(f"snapshot of format {form}, expected {FORMAT}")
         entries = tuple(
-            Entry(key, uri, weight, tier, bool(manual), bool(holds), bool(beyond), no_response_s)
-            for key, uri, weight, tier, manual, holds, beyond, no_response_s in rows
+            Entry(key, uri, weight, tier, bool(manual), bool(holds), bool(beyond), no_response_s, hold, bool(control))
+            for key, uri, weight, tier, manual, holds, beyond, no_response_s, hold, control in rows
         )
         return Snapshot(version, Rule(rule), max_attempts, bool(panic), reason, entries)
     except (TypeError, json.JSONDecodeError) as error:

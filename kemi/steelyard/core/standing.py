@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .destination import Destination, Mode
+from .load_report import LoadReport
 from .observed import Observed
 from .settings import Policy
 from .weight import FAILURES_FORGIVEN, Factors, error_factor
@@ -47,12 +48,14 @@ def stand(  # noqa: PLR0913 - one row needs all of it
     fields = {
         "effective": f"{share_percent:.2f}",
         "declared": f"{destination.weight:g}",
+        "percent": f"{observed.agent.percent:g}",
         "capacity": f"{factors.capacity:.3f}",
         "errors": f"{factors.errors:.3f}",
         "slow_start": f"{factors.slow_start:.3f}",
         "response_time_ms": _ms(time_s),
         "ping_ms": _ms(observed.ping_time.value),
         "in_flight": str(in_flight),
+        **_load(observed, now_s),
         "error_rate": f"{observed.error_rate(now_s):.3f}",
         "health": "up" if observed.health.up else "down",
         "state": destination.state,
@@ -61,6 +64,23 @@ def stand(  # noqa: PLR0913 - one row needs all of it
         "reason": _reason(destination, observed, factors, situation, now_s),
     }
     return Standing(destination.uri, share_percent, fields)
+
+
+def _load(observed: Observed, now_s: float) -> dict[str, str]:
+    """Return what the reports say; empty texts where nothing was reported."""
+    reported, last = observed.reported, observed.reported.last
+    age_s, capacity = reported.age_s(now_s), reported.capacity()
+    utilization = last.utilization if last else None
+    return {
+        "utilization": "" if utilization is None else f"{utilization:.3f}",
+        "most_constrained": last.most_constrained if last else "",
+        "reported_rps": "" if last is None or last.rps is None else f"{last.rps:g}",
+        "reported_capacity": "" if capacity is None else f"{capacity:.1f}",
+        "report_source": reported.source,
+        "report_age_s": "" if age_s is None else f"{age_s:.1f}",
+        "report_trust": f"{reported.trust(now_s):.2f}",
+        "reports_refused": str(reported.refused),
+    }
 
 
 def _reason(destination: Destination, observed: Observed, factors: Factors, situation: Situation, now_s: float) -> str:
@@ -89,11 +109,23 @@ def _why_out(destination: Destination, observed: Observed, now_s: float) -> str:
         return f"state {destination.state}"
     if observed.disabled:
         return "disabled with dispatcher.set_state"
+    return _why_unwell(observed, now_s)
+
+
+def _why_unwell(observed: Observed, now_s: float) -> str:
     if not observed.health.up:
         return f"down: {observed.health.silences} pings in a row unanswered"
+    if not observed.agent.takes_new_calls:
+        return _agents_word(observed.agent)
     if observed.retry_after_until_s > now_s:
         return f"asked by Retry-After to be left alone for {observed.retry_after_until_s - now_s:.0f} s"
     return ""
+
+
+def _agents_word(agent: LoadReport) -> str:
+    if agent.down:
+        return f"down by its agent's word: {agent.down}"
+    return f"state {agent.state} by its agent's word" if agent.percent > 0 else "0 % by its agent's word"
 
 
 def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> list[str]:
@@ -106,12 +138,19 @@ def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> lis
     elif factors.errors < 0.9:
         recovering = error_factor(rate, row) > factors.errors
         parts.append("recovering from failed calls" if recovering else f"{rate:.0%} of its calls fail")
-    if not observed.has_evidence(now_s):
+    if observed.agent.percent < 100:
+        parts.append(f"its agent leaves {observed.agent.percent:g} % of its weight")
+    doubt = observed.reported.doubt(now_s)
+    if doubt:
+        parts.append(doubt)
+    believed = observed.reported.trust(now_s) > 0.5
+    verb, of_what = ("reports", "capacity") if believed else ("clears", "calls")
+    if not believed and not observed.has_evidence(now_s):
         parts.append("few calls: judged by pings or by the set's average")
     elif factors.capacity > 1.1:
-        parts.append(f"clears {factors.capacity:.1f} x the median's calls")
+        parts.append(f"{verb} {factors.capacity:.1f} x the median's {of_what}")
     elif factors.capacity < 0.9:
-        parts.append(f"clears only {factors.capacity:.1f} x the median's calls")
+        parts.append(f"{verb} only {factors.capacity:.1f} x the median's {of_what}")
     if observed.hides_behind_100(now_s):
         parts.append("100 Trying comes long before anything else: consider first_reply beyond-100")
     return parts

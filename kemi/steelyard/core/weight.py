@@ -1,5 +1,5 @@
 """
-How a destination's weight is made: declared x capacity x errors x slow start.
+How a destination's weight is made: declared x capacity x errors x slow start x percent.
 
 Pure arithmetic on one tick's numbers; does not know time, Redis or who asks.
 Source: the factors and constants follow gRFC A58 and Envoy (caps, neutral value), the SRE book and linkerd (errors),
@@ -38,11 +38,12 @@ class Factors:
     capacity: float = NEUTRAL
     errors: float = NEUTRAL
     slow_start: float = NEUTRAL
+    percent: float = NEUTRAL  # what its agent leaves of the declared weight, as a part
 
     @property
     def weight(self) -> float:
         """The product; comparable only within one set."""
-        return self.declared * self.capacity * self.errors * self.slow_start
+        return self.declared * self.capacity * self.errors * self.slow_start * self.percent
 
 
 def capacity_factors(estimates: Mapping[str, float | None]) -> dict[str, float]:

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ..core.balancer import Balancer, Decision, Event
+from ..core.balancer import Balancer, Decision
 from ..core.declared import Declared, Rejected, read_list
 from ..core.destination import Destination, State
 from ..core.outcome import parse_retry_after
+from ..core.roster import Event
 from ..core.snapshot import encode
 from .kamailio import Kamailio
 from .last_good import LastGood
