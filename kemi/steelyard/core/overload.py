@@ -1,0 +1,203 @@
+"""
+A server's own overload: how much its clients are to shed, what its responses say of it, and who does not listen.
+
+Utilization goes in every quarter of a second or so, a loss in percent comes out: RFC 6357's control function, with the
+update rule pass' = pass * target / utilization.
+Does not know how utilization is measured, who offered to listen or how a request is rejected.
+Source: RFC 6357 section 6, RFC 7339 sections 4, 5 and 11. The constants of LossControl are those with which
+tests/unit/test_overload.py simulates it.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .feedback import Algorithm, Feedback, Seq
+from .throttle import shed_probability
+
+SMOOTHING_S: Final = 0.8  # one sample a quarter of a second, noisy by 4 %: about 27 % of each counts
+LEAST_PASS: Final = 0.01  # something must get through, or nothing would tell that the overload is over
+LEAST_STEP: Final = 0.5
+MOST_STEP: Final = 1.25
+LEAST_UTILIZATION: Final = 0.01  # avoids a division by zero
+MOST_EXCESS: Final = 0.1  # the deepest cut for saturation in one step; deeper ones overshoot by more than 10 points
+DECLARED_AFTER: Final = 2  # updates above the target in a row
+
+VALIDITY_MS: Final = 1000
+RENEW_S: Final = 0.5  # a client lets feedback of a number it knows expire, so a new one comes at half the validity
+MOST_COUNT: Final = 99_999  # the five digits of oc-seq's second field
+
+WINDOW_S: Final = 1.0
+WINDOWS: Final = 5  # in a row, before a client is called non-conforming
+PENALTY_S: Final = 60.0
+CHANCE: Final = 2.0  # standard deviations of a Poisson count, sqrt(n), that a client may be above by chance
+MOST_CLIENTS: Final = 1000
+
+
+class LossControl:
+    """
+    The share of demand that must be shed to hold utilization at its target.
+
+    Smoothing is by an exponent: utilization over pass is demand, which does not move when pass does, so that a
+    geometric mean of it lags behind demand and not behind the control's own doing. A server measured as full may be
+    offered twice that much, which the plain rule would take many seconds to find out. By how much utilization exceeds
+    the middle between target and 1 is therefore added up, and while it is above the target the sum is the least cut.
+    """
+
+    def __init__(self, target: float = 0.95) -> None:
+        """Start without overload; `target` is the utilization to hold, 0..1."""
+        self._target = target
+        self._pass = 1.0
+        self._overloaded = False
+        self._above = 0  # updates in a row
+        self._excess = 0.0
+        self._at_s: float | None = None
+
+    @property
+    def percent(self) -> int:
+        """What is to be shed now, 0..99."""
+        return round(100 * (1.0 - self._pass))
+
+    def update(self, utilization: float, *, now_s: float) -> None:
+        """Take the mean utilization since the last update, >= 0 and finite; above 1 where demand is estimated."""
+        elapsed_s = max(now_s - self._at_s, 0.0) if self._at_s is not None else 0.0
+        self._at_s = now_s
+        above = utilization > self._target
+        self._above = self._above + 1 if above else 0
+        self._excess = min(max(self._excess + utilization - (1.0 + self._target) / 2, 0.0), MOST_EXCESS)
+        self._overloaded = self._overloaded or self._above >= DECLARED_AFTER
+        if not self._overloaded:
+            return
+        gain = 1.0 - math.exp(-elapsed_s / SMOOTHING_S)
+        step = (self._target / max(utilization, LEAST_UTILIZATION)) ** gain
+        if above:
+            step = min(step, 1.0 - self._excess)
+        self._pass = min(max(self._pass * min(max(step, LEAST_STEP), MOST_STEP), LEAST_PASS), 1.0)
+        if self._pass >= 1.0:
+            self._overloaded = False
+            self._above = 0
+
+
+class Announcer:
+    """What responses say of the loss in force; one for all responses, since its numbers must rise together."""
+
+    def __init__(self) -> None:
+        """Start with nothing said."""
+        self._said: Feedback | None = None
+        self._said_s = 0.0
+
+    def announce(self, percent: int, *, unix_s: float) -> Feedback:
+        """
+        Return what to say now.
+
+        Args:
+            percent: to shed; 0 when there is no overload. What is outside 0..100 counts as the nearer end.
+            unix_s: seconds since 1970, so that numbers rise over a restart too; it may be set back.
+
+        Returns:
+            Feedback whose number rises with every change and, under overload, at least every RENEW_S.
+        """
+        oc = min(max(percent, 0), 100)
+        said = self._said
+        renewal = oc > 0 and not 0.0 <= unix_s - self._said_s < RENEW_S
+        if said is None or said.oc != oc or renewal:
+            seq = _next_seq(said.seq if said is not None else None, int(unix_s))
+            said = self._said = Feedback(oc, VALIDITY_MS if oc > 0 else 0, seq, Algorithm.LOSS)
+            self._said_s = unix_s
+        return said
+
+
+def _next_seq(last: Seq | None, second: int) -> Seq:
+    if last is None or second > last[0]:
+        return second, 0
+    return (last[0], last[1] + 1) if last[1] < MOST_COUNT else (last[0] + 1, 0)
+
+
+def choose(offered: Sequence[str]) -> Algorithm | None:
+    """
+    Return the algorithm to use with a client: loss, always the same and in every list.
+
+    None, for a list without it, makes the client one that does not take part.
+    """
+    return Algorithm.LOSS if Algorithm.LOSS in offered else None
+
+
+def rejects_stranger(percent: int, ordinary_percent: float, r: float, *, priority: bool) -> bool:
+    """Say whether to reject a request of a client that does not shed itself; `r` is drawn from 0..1, 1 excluded."""
+    # As much as its own throttle would shed: who does not take part has no advantage by it (RFC 7339 section 5.10.2).
+    return r < shed_probability(percent, ordinary_percent, priority=priority)
+
+
+@dataclass(slots=True)
+class _Client:
+    """What is known of one client; a rate is requests per second."""
+
+    requests: int = 0  # in the present window
+    whole: bool = False  # whether the client was known when the present window began
+    baseline: float = 0.0  # its rate before the overload; 0: unknown
+    strikes: int = 0
+    penalty_until_s: float = -math.inf
+
+    def on_window(self, rate: float, *, baseline: bool, percent: int, now_s: float) -> None:
+        if percent == 0:
+            self.strikes = 0
+            if baseline and self.whole:
+                self.baseline = rate
+        elif self.baseline > 0:
+            # Half of the cut, since demand may have grown; chance, since the baseline is one second's count.
+            allowed = self.baseline * (1.0 - percent / 200) + CHANCE * math.sqrt(self.baseline)
+            self.strikes = self.strikes + 1 if rate > allowed else 0
+            if self.strikes >= WINDOWS:
+                self.strikes = 0
+                self.penalty_until_s = now_s + PENALTY_S
+        self.requests = 0
+        self.whole = True
+
+
+class Compliance:
+    """
+    Which clients shed what they are told to, seen from the rates at which they send.
+
+    Counts those that offered to, each against its own rate before the overload. A client whose demand doubles as the
+    overload begins looks as if it did not shed; it pays with a minute of being treated as one that does not.
+    """
+
+    def __init__(self) -> None:
+        """Start with nobody known."""
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._since_s: float | None = None
+        self._now_s = 0.0
+        self._percents: list[int] = []  # of the present window
+
+    def on_request(self, client: str, *, now_s: float) -> None:
+        """Count a request; `client` is its address. The client not seen for longest is forgotten for a new one."""
+        if self._since_s is None:
+            self._since_s = now_s
+        known = self._clients.setdefault(client, _Client())
+        known.requests += 1
+        self._clients.move_to_end(client)
+        if len(self._clients) > MOST_CLIENTS:
+            self._clients.popitem(last=False)
+
+    def check(self, percent: int, *, now_s: float) -> None:
+        """Take the loss in force; called more often than windows end, it looks at rates only when one does."""
+        if self._since_s is None:
+            self._since_s = now_s
+        self._now_s = now_s
+        self._percents.append(percent)
+        elapsed_s = now_s - self._since_s
+        if elapsed_s < WINDOW_S:
+            return
+        # A window in which the overload began or ended is neither a baseline nor held against anybody.
+        least, most = min(self._percents), max(self._percents)
+        for client in self._clients.values():
+            client.on_window(client.requests / elapsed_s, baseline=most == 0, percent=least, now_s=now_s)
+        self._since_s = now_s
+        self._percents = [percent]
+
+    def conforms(self, client: str) -> bool:
+        """Say whether a client sheds as it offered to, as of the last check; True for one that is not known."""
+        known = self._clients.get(client)
+        return known is None or known.penalty_until_s <= self._now_s

@@ -1,0 +1,463 @@
+"""A server's own overload; s3 and the like are RFC 7339's rules for servers."""
+
+import random
+from itertools import pairwise
+from statistics import mean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from steelyard.core.feedback import Algorithm, Feedback, read_feedback, write_feedback
+from steelyard.core.overload import (
+    CHANCE,
+    MOST_CLIENTS,
+    MOST_COUNT,
+    PENALTY_S,
+    RENEW_S,
+    VALIDITY_MS,
+    WINDOWS,
+    Announcer,
+    Compliance,
+    LossControl,
+    choose,
+    rejects_stranger,
+)
+from steelyard.core.throttle import renewed
+
+PERIOD_S = 0.25
+TARGET = 0.95
+NOISE = 0.04
+SEEDS = range(40)
+CONVERGED = round(3 / PERIOD_S)
+
+
+class Plant:
+    """A server and clients that shed what they are told: demand and utilization in units of its capacity."""
+
+    def __init__(self, seed, *, capped=True, noise=NOISE):
+        self.control = LossControl(TARGET)
+        self.now_s = 100.0
+        self._rng = random.Random(seed)  # noqa: S311 - repeatable on purpose
+        self._capped = capped
+        self._noise = noise
+
+    def run(self, demand, seconds):
+        """Return the percent and the goodput of every control period."""
+        percents, goodputs = [], []
+        for _ in range(round(seconds / PERIOD_S)):
+            admitted = demand * (1 - self.control.percent / 100)
+            utilization = min(admitted, 1.0) if self._capped else admitted
+            self.now_s += PERIOD_S
+            self.control.update(max(utilization + self._rng.gauss(0, self._noise), 0.0), now_s=self.now_s)
+            percents.append(self.control.percent)
+            goodputs.append(min(admitted, 1.0))
+        return percents, goodputs
+
+
+def ideal(demand):
+    """Return the percent that puts utilization on its target."""
+    return max(100 * (1 - TARGET / demand), 0.0)
+
+
+def share(flags):
+    """Return how many of them are true, 0 to 1."""
+    return mean(map(bool, flags))
+
+
+# --- the control function ---
+
+
+def updated(*utilizations):
+    """Return a control after these utilizations, one a period."""
+    control = LossControl(TARGET)
+    for n, utilization in enumerate(utilizations):
+        control.update(utilization, now_s=n * PERIOD_S)
+    return control
+
+
+def test_without_utilization_there_is_no_overload():
+    """Nothing is shed at the start."""
+    assert 0 == LossControl().percent
+    assert 0 == updated(0.0, 0.0, 0.95, 0.95).percent
+
+
+def test_overload_takes_two_updates_in_a_row():
+    """A single one may be chance."""
+    assert 0 == updated(1.5, 0.9, 1.5, 0.9, 1.5).percent
+    assert 0 < updated(1.5, 1.5).percent
+
+
+def test_one_step_is_bounded_both_ways():
+    """A wild sample cannot swing the loss, even after a long time without one."""
+    control = updated(1.5, 1.5)
+    control.update(1000.0, now_s=1000.0)
+    halved = control.percent
+    assert 50 < halved <= 60
+    control.update(0.0, now_s=2000.0)
+    assert round(100 - 1.25 * (100 - halved)) == pytest.approx(control.percent, abs=1)
+
+
+def test_something_always_gets_through():
+    """Without it nothing would tell that the overload is over."""
+    assert 99 == updated(*[50.0] * 50).percent
+
+
+def test_overload_ends_when_all_is_let_through_again():
+    """From then on it takes two updates again."""
+    control = updated(1.1, 1.1, *[0.3] * 10)
+    assert 0 == control.percent
+    control.update(1.1, now_s=10.0)
+    assert 0 == control.percent
+    control.update(1.1, now_s=10.25)
+    assert 0 < control.percent
+
+
+def test_a_clock_that_does_not_advance_lets_nothing_more_through():
+    """Neither does one that runs backwards."""
+    control = updated(1.1, 1.1)
+    before = control.percent
+    for now_s in (0.25, 0.25, -5.0):
+        control.update(0.5, now_s=now_s)
+    assert before == control.percent
+
+
+@pytest.mark.parametrize("demand", [2.0, 1.2])
+def test_s7_the_loss_converges_on_what_demand_asks_for(demand):
+    """Within 3 seconds in nine of ten runs, although a full server does not tell how much more it is offered."""
+    settled = []
+    for seed in SEEDS:
+        percents, _ = Plant(seed).run(demand, 3)
+        settled.append(any(abs(percent - ideal(demand)) <= 10 for percent in percents))
+        assert all(0 <= percent <= 100 for percent in percents)
+    assert share(settled) >= 0.9
+
+
+@pytest.mark.parametrize("demand", [2.0, 1.2])
+def test_the_loss_does_not_oscillate(demand):
+    """It stays within 10 points of its ideal, but for one period in a hundred, where noise piles up."""
+    wide = []
+    for seed in SEEDS:
+        plant = Plant(seed)
+        plant.run(demand, 5)
+        percents, goodputs = plant.run(demand, 60)
+        wide += [abs(percent - ideal(demand)) > 10 for percent in percents]
+        assert all(abs(percent - ideal(demand)) <= 20 for percent in percents)
+        assert ideal(demand) == pytest.approx(mean(percents), abs=2)
+        assert mean(goodputs) >= 0.9
+    assert share(wide) <= 0.01
+
+
+@pytest.mark.parametrize("demand", [2.0, 1.2])
+def test_goodput_holds_from_the_first_second(demand):
+    """Shedding does not throw away what could have been served."""
+    for seed in SEEDS:
+        _, goodputs = Plant(seed).run(demand, 10)
+        assert mean(goodputs[CONVERGED:]) >= 0.9
+
+
+def test_below_the_target_noise_alone_sheds_next_to_nothing():
+    """At 0.9 of capacity two noisy samples in a row are rare, and what they do is soon undone."""
+    percents = []
+    for seed in SEEDS:
+        run, goodputs = Plant(seed).run(0.9, 60)
+        percents += run
+        assert max(run) <= 15
+        assert mean(goodputs) >= 0.89
+    assert mean(percents) <= 0.5
+
+
+@pytest.mark.parametrize("demand", [2.0, 1.2])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shedding_ends_soon_after_the_overload(demand, seed):
+    """Five seconds after demand has fallen to half of capacity nobody sheds anything."""
+    plant = Plant(seed)
+    plant.run(demand, 10)
+    percents, _ = plant.run(0.5, 10)
+    assert {0} == set(percents[round(5 / PERIOD_S) :])
+
+
+@pytest.mark.parametrize("demand", [4.0, 2.0, 1.2])
+def test_without_noise_the_loss_stands_still(demand):
+    """The rule's fixed point is the target, whether utilization is capped at 1 or demand is estimated."""
+    for capped in (True, False):
+        plant = Plant(0, capped=capped, noise=0.0)
+        plant.run(demand, 15)
+        percents, _ = plant.run(demand, 10)
+        assert max(abs(percent - ideal(demand)) for percent in percents) <= 1
+
+
+def test_estimated_demand_converges_in_a_second_and_a_half():
+    """A utilization above 1 says how far there is to go."""
+    percents, _ = Plant(0, capped=False, noise=0.0).run(2.0, 1.5)
+    assert ideal(2.0) == pytest.approx(percents[-1], abs=10)
+
+
+# --- what responses say ---
+
+
+def test_s3_without_overload_oc_is_0_and_so_is_its_validity():
+    """With rate, an oc of 0 that is valid would mean to send nothing."""
+    assert Feedback(0, 0, (1000, 0), Algorithm.LOSS) == Announcer().announce(0, unix_s=1000.7)
+
+
+def test_s4_the_sequence_is_kept_while_nothing_changes():
+    """All responses say the same, retransmitted ones too."""
+    announcer = Announcer()
+    said = announcer.announce(0, unix_s=1000.0)
+    assert said is announcer.announce(0, unix_s=5000.0)
+
+
+def test_s4_the_sequence_increases_when_the_value_changes():
+    """Within a second by its second field."""
+    announcer = Announcer()
+    said = [announcer.announce(percent, unix_s=1000.0 + n / 10).seq for n, percent in enumerate([0, 20, 20, 30, 0])]
+    assert [(1000, 0), (1000, 1), (1000, 1), (1000, 2), (1000, 3)] == said
+    assert (1001, 0) == announcer.announce(5, unix_s=1001.0).seq
+
+
+def test_s5_under_overload_there_is_a_validity():
+    """Long enough for the renewal to arrive in time."""
+    assert Feedback(20, VALIDITY_MS, (1000, 0), Algorithm.LOSS) == Announcer().announce(20, unix_s=1000.0)
+    assert 2 * RENEW_S * 1000 <= VALIDITY_MS
+
+
+def test_s4_s5_under_overload_the_sequence_is_renewed():
+    """A client lets feedback expire whose number it knows."""
+    announcer = Announcer()
+    said = announcer.announce(20, unix_s=1000.0)
+    assert said is announcer.announce(20, unix_s=1000.0 + RENEW_S - 0.01)
+    assert (1000, 1) == announcer.announce(20, unix_s=1000.0 + RENEW_S).seq
+
+
+def test_s5_a_client_that_gets_responses_stays_throttled():
+    """From the first announcement to the stop, and not a moment longer."""
+    announcer, throttle = Announcer(), None
+    for n in range(100):
+        now_s = n / 10
+        header = "SIP/2.0/UDP a" + write_feedback(announcer.announce(20, unix_s=1000 + now_s))
+        throttle = renewed(throttle, read_feedback(header, [Algorithm.LOSS]), round(now_s * 1e6))
+        assert throttle.in_force(round((now_s + 0.4) * 1e6))
+    assert None is renewed(throttle, announcer.announce(0, unix_s=1009.9), 9_900_000)
+
+
+def test_s6_stop_has_a_validity_of_0_and_a_larger_sequence():
+    """It is news like any other."""
+    announcer = Announcer()
+    before = announcer.announce(20, unix_s=1000.0)
+    assert Feedback(0, 0, (1000, 1), Algorithm.LOSS) == announcer.announce(0, unix_s=1000.0)
+    assert (1000, 1) > before.seq
+
+
+@pytest.mark.parametrize(("percent", "oc"), [(-1, 0), (0, 0), (100, 100), (101, 100)])
+def test_s7_a_loss_is_0_to_100(percent, oc):
+    """It is a percentage."""
+    assert oc == Announcer().announce(percent, unix_s=1000.0).oc
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.floats(0, 2e9)), min_size=2))
+def test_s4_no_clock_takes_the_sequence_back(steps):
+    """Whatever changed has a larger number than all before, and what did not change has the same."""
+    announcer = Announcer()
+    said = [announcer.announce(percent, unix_s=unix_s) for percent, unix_s in steps]
+    for before, after in pairwise(said):
+        assert after is before or after.seq > before.seq
+        assert after.oc == before.oc or after is not before
+
+
+def test_s4_a_counter_that_is_full_carries_over():
+    """The second field has five digits; this takes a clock that was set back for half a day."""
+    announcer = Announcer()
+    announcer.announce(1, unix_s=1000.0)
+    for n in range(MOST_COUNT):
+        announcer.announce(2 + n % 2, unix_s=0.0)
+    assert (1000, MOST_COUNT) == announcer.announce(2, unix_s=0.0).seq
+    assert (1001, 0) == announcer.announce(9, unix_s=0.0).seq
+
+
+@pytest.mark.parametrize(
+    ("offered", "expected"),
+    [
+        (["loss"], Algorithm.LOSS),
+        (["rate", "loss"], Algorithm.LOSS),
+        (["rate"], None),
+        (["window", "x"], None),
+        ([], None),
+    ],
+)
+def test_s2_loss_is_chosen_wherever_it_is_offered(offered, expected):
+    """One algorithm, always the same; a list without it is of no client that takes part."""
+    assert expected is choose(offered)
+
+
+def test_s2_what_is_announced_is_what_is_chosen():
+    """The algorithm of a client never changes."""
+    assert choose(["loss"]) is Announcer().announce(20, unix_s=1000.0).algorithm
+
+
+# --- who does not take part ---
+
+
+def test_s9_a_stranger_is_rejected_as_often_as_a_client_sheds():
+    """Who does not take part has no advantage by it, and priority is honoured alike."""
+    rng = random.Random(1)  # noqa: S311 - repeatable on purpose
+    rejected = [rejects_stranger(10, 40.0, rng.random(), priority=False) for _ in range(4000)]
+    assert abs(sum(rejected) - 1000) <= 82
+    assert not rejects_stranger(10, 40.0, 0.0, priority=True)
+
+
+def test_s9_without_overload_nobody_is_rejected():
+    """And at 100 percent everybody is."""
+    assert not rejects_stranger(0, 80.0, 0.0, priority=False)
+    assert rejects_stranger(100, 80.0, 0.999, priority=True)
+
+
+# --- who does not listen ---
+
+
+class Clients:
+    """Clients that send at given rates while a loss is in force, one second after the other."""
+
+    def __init__(self):
+        self.compliance = Compliance()
+        self.now_s = 100.0
+
+    def second(self, percent, **rates):
+        """Let a second go by."""
+        for client, rate in rates.items():
+            for n in range(rate):
+                self.compliance.on_request(client, now_s=self.now_s + n / rate)
+        self.now_s += 1.0
+        self.compliance.check(percent, now_s=self.now_s)
+
+    def seconds(self, count, percent, **rates):
+        """Let several go by."""
+        for _ in range(count):
+            self.second(percent, **rates)
+
+
+def overloaded(percent=50, **rates):
+    """Return clients at the beginning of the first whole second of overload; the rates are those before it."""
+    clients = Clients()
+    clients.seconds(2, 0, **rates)
+    clients.second(percent, **rates)
+    return clients
+
+
+def test_s10_who_sends_on_as_before_does_not_conform():
+    """Five seconds of it in a row; who sheds is not blamed."""
+    clients = overloaded(a=400, b=400)
+    clients.seconds(WINDOWS - 1, 50, a=400, b=200)
+    assert clients.compliance.conforms("a")
+    clients.second(50, a=400, b=200)
+    assert not clients.compliance.conforms("a")
+    assert clients.compliance.conforms("b")
+
+
+def test_s10_a_client_that_does_not_conform_is_judged_anew_after_a_minute():
+    """It may have been set right, and a client whose demand had grown must not pay for ever."""
+    clients = overloaded(a=400)
+    clients.seconds(WINDOWS, 50, a=400)
+    clients.seconds(round(PENALTY_S) - 1, 50, a=200)
+    assert not clients.compliance.conforms("a")
+    clients.second(50, a=200)
+    assert clients.compliance.conforms("a")
+
+
+def test_s10_a_single_second_below_begins_the_count_again():
+    """Five in a row, not five in all."""
+    clients = overloaded(a=400)
+    clients.seconds(WINDOWS - 1, 50, a=400)
+    clients.second(50, a=200)
+    clients.seconds(WINDOWS - 1, 50, a=400)
+    assert clients.compliance.conforms("a")
+    clients.second(50, a=400)
+    assert not clients.compliance.conforms("a")
+
+
+@pytest.mark.parametrize(("rate", "conforms"), [(300 + 40, True), (300 + 41, False)])
+def test_s10_half_of_the_cut_and_chance_are_forgiven(rate, conforms):
+    """Of 400, 50 percent leave 200: up to 300, and twice the square root of 400 that a count is uncertain by."""
+    assert 40 == CHANCE * 400**0.5
+    clients = overloaded(a=400)
+    clients.seconds(WINDOWS, 50, a=rate)
+    assert conforms is clients.compliance.conforms("a")
+
+
+def test_s10_without_overload_nobody_is_blamed():
+    """A rate may rise as it likes, and an overload that ends clears the count."""
+    clients = overloaded(a=400)
+    clients.seconds(WINDOWS - 1, 50, a=400)
+    clients.second(0, a=400)
+    clients.seconds(9, 0, a=1000)
+    clients.second(50, a=1000)
+    clients.seconds(WINDOWS - 1, 50, a=1000)
+    assert clients.compliance.conforms("a")
+
+
+def test_s10_a_window_in_which_the_overload_began_is_no_baseline():
+    """Else a client that sheds at once would be measured by what it had left."""
+    clients = Clients()
+    clients.seconds(2, 0, a=400)
+    clients.compliance.check(50, now_s=clients.now_s)
+    clients.second(50, a=200)
+    clients.seconds(WINDOWS, 50, a=250)
+    assert clients.compliance.conforms("a")
+
+
+def test_s10_who_came_with_the_overload_is_not_judged():
+    """Nothing is known of what it sent before; part of a second is no measure either."""
+    clients = Clients()
+    clients.second(0, a=400)
+    clients.compliance.on_request("b", now_s=clients.now_s + 0.9)
+    clients.second(0, a=400)
+    clients.second(50, a=400)
+    clients.seconds(WINDOWS, 50, a=400, b=400, c=400)
+    assert [False, True, True] == [clients.compliance.conforms(client) for client in "abc"]
+
+
+def test_s10_checks_within_a_window_only_note_the_loss():
+    """The least of a window's losses is what counts."""
+    clients = overloaded(a=400)
+    for _ in range(WINDOWS):
+        clients.compliance.check(10, now_s=clients.now_s + 0.5)
+        clients.second(50, a=400)
+    assert clients.compliance.conforms("a")
+
+
+@pytest.mark.parametrize("rate", [10, 100])
+@pytest.mark.parametrize("percent", [10, 20, 50])
+def test_s10_a_client_that_sheds_is_hardly_ever_blamed_by_chance(rate, percent):
+    """Its requests come at random; of 100 overloads of 20 seconds at most three end with a wrong word."""
+    rng = random.Random(rate + percent)  # noqa: S311 - repeatable on purpose
+    blamed = 0
+    for _ in range(100):
+        compliance = Compliance()
+        for second in range(23):
+            shed = percent if second > 2 else 0
+            wanted = rate * (1 - shed / 100)
+            for _ in range(max(round(rng.gauss(wanted, wanted**0.5)), 0)):
+                compliance.on_request("a", now_s=float(second))
+            compliance.check(percent if second >= 2 else 0, now_s=second + 1.0)
+        blamed += not compliance.conforms("a")
+    assert blamed <= 3
+
+
+def test_s10_no_more_than_a_thousand_clients_are_remembered():
+    """The one not seen for longest goes."""
+    compliance = Compliance()
+    for n in range(MOST_CLIENTS):
+        compliance.on_request(f"c{n}", now_s=0.0)
+    compliance.on_request("c0", now_s=0.1)
+    compliance.on_request("new", now_s=0.2)
+    assert MOST_CLIENTS == len(compliance._clients)
+    assert "c1" not in compliance._clients
+    assert {"c0", "new"} <= compliance._clients.keys()
+    assert compliance.conforms("c1")
+
+
+def test_s10_a_check_before_the_first_request_begins_the_first_window():
+    """Nobody has sent anything then."""
+    compliance = Compliance()
+    compliance.check(0, now_s=5.0)
+    compliance.check(0, now_s=6.0)
+    assert compliance.conforms("a")
