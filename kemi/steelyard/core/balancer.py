@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .capacity import ByReports, blend, from_calls, from_pings
-from .destination import Destination, Mode, State
-from .roster import Event, Roster
+from .destination import Destination, Mode, State, address_of
+from .roster import Event, Roster, Throttled
 from .settings import FirstReply, Policy, ProbeMethod, Switch
 from .snapshot import Entry, Rule, Snapshot
 from .standing import Situation, Standing, stand
@@ -55,6 +55,11 @@ class Decision:
     standings: tuple[Standing, ...] | None
     probes: Mapping[str, Probe] | None
     events: tuple[Event, ...]
+    overload_percent: int = 0  # of what our own upstream sends us, to be kept away; 0 unless all destinations ask so
+
+
+def _unthrottled(_address: str) -> Throttled:
+    return Throttled(None, 0)
 
 
 class Balancer(Roster):
@@ -70,12 +75,15 @@ class Balancer(Roster):
 
     # --- decisions ---
 
-    def decide(self, in_flight: Callable[[str], int], *, now_s: float) -> Decision:
+    def decide(
+        self, in_flight: Callable[[str], int], throttled: Callable[[str], Throttled] = _unthrottled, *, now_s: float
+    ) -> Decision:
         """
         Bring weights, states and events up to date.
 
         Args:
             in_flight: key -> requests in flight, for the operator's view alone.
+            throttled: address -> what overload control keeps from the destination there.
             now_s: monotonic seconds, the clock of all facts.
 
         Returns:
@@ -87,6 +95,7 @@ class Balancer(Roster):
         if crossed:
             self._dirty = True
             self._event("threshold", "", crossed)
+        self._look_at_throttles(throttled, now_s)
         due = self._weighed_s is None or now_s - self._weighed_s >= WEIGHT_UPDATE_PERIOD_S
         snapshot = standings = None
         if due or self._dirty or self._retry_after_ended(now_s):
@@ -98,7 +107,33 @@ class Balancer(Roster):
             self._dirty = False
         probes = self._changed_probes()
         events, self._events = tuple(self._events), []
-        return Decision(snapshot, standings, probes, events)
+        return Decision(snapshot, standings, probes, events, self._overload_percent(now_s))
+
+    def _look_at_throttles(self, throttled: Callable[[str], Throttled], now_s: float) -> None:
+        for uri, observed in self._observed.items():
+            seen = throttled(address_of(uri))
+            before = observed.throttle
+            observed.on_throttled(seen.throttle, seen.shed, now_s=now_s)
+            if (before is None) is not (seen.throttle is None):
+                self._dirty = True
+                if seen.throttle is None:
+                    self._event("overload over", uri, f"{seen.shed} requests were kept from it so far")
+                else:
+                    self._event("overload", uri, f"asks by overload control: {seen.throttle.in_words}")
+
+    def _overload_percent(self, now_s: float) -> int:
+        """
+        Return what to ask of our own upstream: nothing unless every destination that may be picked asks it of us.
+
+        Source: RFC 6357 section 6, the load balancer's place: it is in overload when all its servers are.
+        """
+        uris = [entry.uri for entry in self._snapshot.entries]
+        percents = {uri: self._observed[uri].overload_percent(now_s) for uri in uris if uri in self._observed}
+        if not percents or min(percents.values()) <= 0:
+            return 0
+        weights = {entry.uri: entry.weight for entry in self._snapshot.entries}
+        total = sum(weights[uri] for uri in percents)
+        return max(round(sum(weights[uri] * percent for uri, percent in percents.items()) / total), 1)
 
     def answer_times(self) -> Mapping[str, float]:
         """Return, for every destination's key, how long its answers are waited for, in seconds."""
@@ -191,6 +226,7 @@ class Balancer(Roster):
                 beyond_100=self._settings[uri].first_reply is FirstReply.BEYOND_100,
                 no_response_s=self._settings[uri].no_response_s,
                 hold=holds[uri],
+                address=address_of(uri),
                 overload_control=self._settings[uri].overload_control is Switch.ON,
             )
             for uri in candidates

@@ -26,6 +26,8 @@ _SEQ: Final = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,5}))?")  # section 4.4 cal
 # A separator and what follows it up to the next one. Nothing in it can fail once begun, so that it never goes back.
 _PIECE: Final = re.compile(r'([,;]?)((?:[^",;]+|"(?:[^"\\]+|\\.)*"?)*)', re.DOTALL)
 
+_MAY_OFFER: Final = re.compile(r";\s*oc\s*(?:[;,=]|$)", re.IGNORECASE)  # hardly any request needs the closer look
+
 
 class Algorithm(StrEnum):
     """How a client sheds: a share of its requests, or all above so many a second."""
@@ -59,6 +61,11 @@ def top_parameters(header: str) -> dict[str, str | None]:
     for name, value in _top(header):
         found.setdefault(name, value)
     return found
+
+
+def offers_loss(header: str) -> bool:
+    """Say whether the sender of a request, whose Via is the header's first, offers loss; quick where it does not."""
+    return _MAY_OFFER.search(header) is not None and Algorithm.LOSS in (offers(header) or ())
 
 
 def offers(header: str) -> tuple[str, ...] | None:
@@ -133,6 +140,16 @@ def strip(header_value: str) -> str:
         else:
             kept.append(separator + piece)
     return "".join(kept)
+
+
+def split_first(header: str) -> tuple[str, str]:
+    """Cut a Via header's body into its first Via and the rest, which begins with the comma or is empty."""
+    end = 0
+    for separator, piece in _pieces(header):
+        if separator == ",":
+            break
+        end += len(separator) + len(piece)
+    return header[:end], header[end:]
 
 
 def _pieces(header: str) -> Iterator[tuple[str, str]]:

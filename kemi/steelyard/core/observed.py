@@ -10,15 +10,18 @@ from typing import Final
 from .capacity import MIN_EVIDENCE
 from .curve import ResponseCurve
 from .ewma import DecayedMean, DecayedSum
+from .feedback import Algorithm
 from .health import Health
 from .load_report import LoadReport
 from .outcome import FIRST_FINAL, Outcome, of_status
 from .reported import Reported
+from .throttle import Throttle
 from .weight import error_rate
 
 DECAY_S: Final = 10.0  # of outcomes; Finagle, linkerd and Envoy's contrib estimator use the same
 CURVE_DECAY_S: Final = 5.0  # simulated: half the time of 10 s until a slowed proxy has its share, little more noise
 PING_DECAY_S: Final = 5.0
+SHED_DECAY_S: Final = 2.0
 HOLD_DECAY_S: Final = 30.0
 LINEAR_UTILIZATION: Final = 0.85  # above it a request's time is mostly waiting, and tells nothing of the proxy's room
 
@@ -51,6 +54,9 @@ class Observed:
     reported: Reported = field(default_factory=Reported)
     agent: LoadReport = field(default_factory=LoadReport)  # the agent's word: percent, state, down
     hold_time: DecayedMean = field(default_factory=lambda: DecayedMean(HOLD_DECAY_S))  # seconds, while not crowded
+    throttle: Throttle | None = None  # overload control in force towards it
+    shed: int = 0  # requests that were kept from it
+    shed_per_s: DecayedSum = field(default_factory=lambda: DecayedSum(SHED_DECAY_S))
     retry_after_until_s: float = 0.0
     disabled: bool = False  # by dispatcher.set_state
     last_failures: int = 0  # calls, not pings, that failed since the last one that did not
@@ -96,6 +102,21 @@ class Observed:
         time_s = self.curve.mean_time(now_s) if self.has_evidence(now_s) else None
         if time_s and (report.utilization or 0.0) < LINEAR_UTILIZATION:
             self.hold_time.add(time_s, now_s=now_s)
+
+    def on_throttled(self, throttle: Throttle | None, shed: int, *, now_s: float) -> None:
+        """Take the overload control in force, and how many requests it has kept away so far."""
+        self.throttle = throttle
+        self.shed_per_s.add(max(shed - self.shed, 0), now_s=now_s)
+        self.shed = shed
+
+    def overload_percent(self, now_s: float) -> float:
+        """Return which part of what is meant for it is to be kept from it, 0..100."""
+        if self.throttle is None:
+            return 0.0
+        if self.throttle.algorithm is Algorithm.LOSS:
+            return float(self.throttle.oc)
+        shed, sent = self.shed_per_s.at(now_s) / SHED_DECAY_S, self.curve.evidence(now_s) / CURVE_DECAY_S
+        return 100.0 * shed / (shed + sent) if shed > 0 else 0.0
 
     def on_restart(self, *, now_s: float) -> None:
         """Forget what was learned before the destination was away, and ramp its share up again."""

@@ -10,7 +10,6 @@ tests/unit/test_overload.py simulates it.
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -115,15 +114,6 @@ def _next_seq(last: Seq | None, second: int) -> Seq:
     return (last[0], last[1] + 1) if last[1] < MOST_COUNT else (last[0] + 1, 0)
 
 
-def choose(offered: Sequence[str]) -> Algorithm | None:
-    """
-    Return the algorithm to use with a client: loss, always the same and in every list.
-
-    None, for a list without it, makes the client one that does not take part.
-    """
-    return Algorithm.LOSS if Algorithm.LOSS in offered else None
-
-
 def rejects_stranger(percent: int, ordinary_percent: float, r: float, *, priority: bool) -> bool:
     """Say whether to reject a request of a client that does not shed itself; `r` is drawn from 0..1, 1 excluded."""
     # As much as its own throttle would shed: who does not take part has no advantage by it (RFC 7339 section 5.10.2).
@@ -171,12 +161,12 @@ class Compliance:
         self._now_s = 0.0
         self._percents: list[int] = []  # of the present window
 
-    def on_request(self, client: str, *, now_s: float) -> None:
-        """Count a request; `client` is its address. The client not seen for longest is forgotten for a new one."""
+    def on_request(self, client: str, count: int = 1, *, now_s: float) -> None:
+        """Count requests; `client` is their address. The client not seen for longest is forgotten for a new one."""
         if self._since_s is None:
             self._since_s = now_s
         known = self._clients.setdefault(client, _Client())
-        known.requests += 1
+        known.requests += count
         self._clients.move_to_end(client)
         if len(self._clients) > MOST_CLIENTS:
             self._clients.popitem(last=False)
@@ -196,6 +186,10 @@ class Compliance:
             client.on_window(client.requests / elapsed_s, baseline=most == 0, percent=least, now_s=now_s)
         self._since_s = now_s
         self._percents = [percent]
+
+    def offenders(self) -> list[str]:
+        """Return the clients that do not conform, as of the last check."""
+        return [client for client in self._clients if not self.conforms(client)]
 
     def conforms(self, client: str) -> bool:
         """Say whether a client sheds as it offered to, as of the last check; True for one that is not known."""

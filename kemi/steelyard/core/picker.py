@@ -119,6 +119,10 @@ class Picker:
         """Return the destination of that key, or None when it has left the snapshot."""
         return self._entries.get(key)
 
+    def entries(self) -> Collection[Entry]:
+        """Return all destinations."""
+        return self._entries.values()
+
     def has_left(self, tried: Collection[str]) -> bool:
         """Say whether there is a destination not yet tried; nobody's turn is taken."""
         return any(key not in tried for key in self._entries)

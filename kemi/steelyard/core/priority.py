@@ -9,7 +9,9 @@ import re
 from typing import Final
 
 _SOS: Final = re.compile(r"urn:service:sos(?:[.;]|$)", re.IGNORECASE)
-ROUTINE: Final = frozenset({"dsn.routine", "drsn.routine", "q735.4"})  # the values of ordinary calls in their namespaces
+ROUTINE: Final = frozenset(
+    {"dsn.routine", "drsn.routine", "q735.4"}
+)  # the values of ordinary calls in their namespaces
 
 
 def is_priority(uri: str, resource_priority: str, *, in_dialog: bool) -> bool:

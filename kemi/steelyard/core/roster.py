@@ -18,6 +18,7 @@ from .outcome import Outcome, of_status
 from .pings import Ping, Pings
 from .refusals import Refusals
 from .settings import ProbeMethod, Settings, Switch
+from .throttle import Throttle
 from .volume import Volume
 
 PUSH_INTERVAL_S: Final = 2.0  # of the agents; slower ones are fresh for less of their interval
@@ -30,6 +31,14 @@ class Event:
     kind: str
     destination: str  # URI, empty for the whole set
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """What a destination's overload control keeps from it."""
+
+    throttle: Throttle | None  # in force
+    shed: int  # requests kept from it so far
 
 
 class Roster:
@@ -232,6 +241,12 @@ class Roster:
         told = self._refusals.add(source, now_s=now_s)
         if told:
             self._event("report refused", "", f"from {source}, in a message that passes through; removed{told}")
+
+    def on_bad_feedback(self, address: str, reason: str, *, now_s: float) -> None:
+        """Take note of overload control in a destination's response that cannot be understood."""
+        told = self._refusals.add(f"feedback {address}", now_s=now_s)
+        if told:
+            self._event("feedback refused", "", f"overload control from {address}: {reason}{told}")
 
     def _take_report(self, uri: str, report: LoadReport, source: str, interval_s: float, *, now_s: float) -> None:
         self._observed[uri].on_report(report, source, interval_s=interval_s, now_s=now_s)

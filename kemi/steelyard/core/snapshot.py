@@ -34,6 +34,7 @@ class Entry:
     beyond_100: bool = False  # 100 Trying is no first reply
     no_response_s: float = 2.0
     hold: float = 1.0  # how long it holds a request beside the set's usual; 1 where no report tells its capacity
+    address: str = ""  # host:port, by which overload control is kept
     overload_control: bool = True  # it is offered RFC 7339
 
     @property
@@ -67,7 +68,7 @@ def encode(snapshot: Snapshot) -> str:
             [
                 [
                     *(e.key, e.uri, e.weight, e.tier, int(e.manual), int(e.holds), int(e.beyond_100), e.no_response_s),
-                    *(e.hold, int(e.overload_control)),
+                    *(e.hold, e.address, int(e.overload_control)),
                 ]
                 for e in snapshot.entries
             ],
@@ -88,8 +89,10 @@ def decode(text: str) -> Snapshot:
         if form != FORMAT:
             raise ValueError(f"snapshot of format {form}, expected {FORMAT}")
         entries = tuple(
-            Entry(key, uri, weight, tier, bool(manual), bool(holds), bool(beyond), no_response_s, hold, bool(control))
-            for key, uri, weight, tier, manual, holds, beyond, no_response_s, hold, control in rows
+            Entry(
+                key, uri, weight, tier, bool(manual), bool(holds), bool(beyond), no_response_s, hold, address, bool(oc)
+            )
+            for key, uri, weight, tier, manual, holds, beyond, no_response_s, hold, address, oc in rows
         )
         return Snapshot(version, Rule(rule), max_attempts, bool(panic), reason, entries)
     except (TypeError, json.JSONDecodeError) as error:

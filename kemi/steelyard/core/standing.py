@@ -56,6 +56,8 @@ def stand(  # noqa: PLR0913 - one row needs all of it
         "ping_ms": _ms(observed.ping_time.value),
         "in_flight": str(in_flight),
         **_load(observed, now_s),
+        "oc": "" if observed.throttle is None else observed.throttle.in_words,
+        "shed": str(observed.shed),
         "error_rate": f"{observed.error_rate(now_s):.3f}",
         "health": "up" if observed.health.up else "down",
         "state": destination.state,
@@ -132,6 +134,8 @@ def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> lis
     parts = []
     if factors.slow_start < 1:
         parts.append(f"slow start at {factors.slow_start:.0%}")
+    if observed.throttle is not None:
+        parts.append(f"asks for {observed.throttle.in_words}")
     row, rate = observed.failed_in_a_row(now_s), observed.error_rate(now_s)
     if row > FAILURES_FORGIVEN:
         parts.append(f"its last {row} calls failed")
@@ -140,9 +144,15 @@ def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> lis
         parts.append("recovering from failed calls" if recovering else f"{rate:.0%} of its calls fail")
     if observed.agent.percent < 100:
         parts.append(f"its agent leaves {observed.agent.percent:g} % of its weight")
+    parts += _what_is_known_of_capacity(observed, factors, now_s)
+    if observed.hides_behind_100(now_s):
+        parts.append("100 Trying comes long before anything else: consider first_reply beyond-100")
+    return parts
+
+
+def _what_is_known_of_capacity(observed: Observed, factors: Factors, now_s: float) -> list[str]:
     doubt = observed.reported.doubt(now_s)
-    if doubt:
-        parts.append(doubt)
+    parts = [doubt] if doubt else []
     believed = observed.reported.trust(now_s) > 0.5
     verb, of_what = ("reports", "capacity") if believed else ("clears", "calls")
     if not believed and not observed.has_evidence(now_s):
@@ -151,8 +161,6 @@ def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> lis
         parts.append(f"{verb} {factors.capacity:.1f} x the median's {of_what}")
     elif factors.capacity < 0.9:
         parts.append(f"{verb} only {factors.capacity:.1f} x the median's {of_what}")
-    if observed.hides_behind_100(now_s):
-        parts.append("100 Trying comes long before anything else: consider first_reply beyond-100")
     return parts
 
 

@@ -38,6 +38,13 @@ class Throttle:
         """Say whether anything is to be shed; with rate an oc of 0 lets nothing through, with loss everything."""
         return now_us < self.until_us and not (self.algorithm is Algorithm.LOSS and self.oc == 0)
 
+    @property
+    def in_words(self) -> str:
+        """What is asked, for an operator."""
+        if self.algorithm is Algorithm.RATE:
+            return f"at most {self.oc} requests per second"
+        return f"{self.oc} % fewer requests"
+
     def encode(self) -> str:
         """Write it as one line."""
         seq = "-" if self.seq is None else f"{self.seq[0]}.{self.seq[1]}"

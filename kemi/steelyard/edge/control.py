@@ -6,25 +6,31 @@ The control process: one tick drains the facts, reads the list, asks the balance
 Each tick returns. Nothing here runs in a SIP worker.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import unquote
 
 from ..core.balancer import Balancer, Decision
 from ..core.declared import Declared, Rejected, read_list
-from ..core.destination import Destination, State
+from ..core.destination import Destination, State, address_of
 from ..core.outcome import parse_retry_after
-from ..core.roster import Event
+from ..core.overload import Announcer
+from ..core.roster import Event, Throttled
 from ..core.snapshot import encode
+from . import probing
 from .kamailio import Kamailio
 from .last_good import LastGood
 from .mirror import Mirror
-from .shared import Board, Facts, InFlight, life_s
+from .probing import NONE
+from .shared import Board, Facts, InFlight, Load, Throttles, life_s
 from .store import Store, StoreUnavailable
 
 READ_INTERVAL_S: Final = 0.2  # with a tick of 0.1 s, a redis-cli command is in force within 0.3 s
 SWEEP_INTERVAL_S: Final = 1.0
+REPORTS_INTERVAL_S: Final = 1.0
+READS_PER_ROUND: Final = 5  # of the pushed reports, when they are many
+LEAST_PER_READ: Final = 100
 SWEPT_WITHIN_S: Final = 5.0  # of the end of a place's life
 
 
@@ -37,6 +43,8 @@ class Control:
         snapshots: Board,
         probes: Board,
         in_flight: InFlight,
+        throttles: Throttles,
+        load: Load,
         facts: Facts,
         store: Store,
         mirror: Mirror,
@@ -48,6 +56,9 @@ class Control:
         self._snapshots = snapshots
         self._probes = probes
         self._in_flight = in_flight
+        self._throttles = throttles
+        self._load = load
+        self._announcer = Announcer()
         self._facts = facts
         self._store = store
         self._mirror = mirror
@@ -63,6 +74,8 @@ class Control:
         self._mirror_failed = False
         self._probes_version = 0
         self._read_s = self._swept_s = float("-inf")
+        self._reports_s = float("-inf")
+        self._to_read: list[str] = []  # whose pushed reports are still to be read in this round
         self._retiring: dict[str, tuple[float, float]] = {}  # key -> no_response_s, when it may be forgotten
         self._shares: dict[str, float] | None = None  # not yet written
 
@@ -76,14 +89,21 @@ class Control:
             self._read_list(now_s)
         if self._declared is None:
             return
+        self._read_pushed(now_s)
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             self._sweep(self._clock_us())  # Redis may have taken its time since the tick began
         self._look_at_dispatcher()
-        decision = self._balancer.decide(self._in_flight.count, now_s=now_s)
+        decision = self._balancer.decide(self._in_flight.count, self._throttled, now_s=now_s)
         self._publish(decision)
+        self._load.publish_overload(
+            decision.overload_percent, self._announcer.announce(decision.overload_percent, unix_s=time.time())
+        )
         self._report(decision)
         self._sync_mirror()
+
+    def _throttled(self, address: str) -> Throttled:
+        return Throttled(self._throttles.in_force(address, self._clock_us()), self._throttles.shed(address))
 
     # --- facts ---
 
@@ -105,8 +125,13 @@ class Control:
                 balancer.on_beyond(key, int(trying_us) / 1e6, int(beyond_us) / 1e6, now_s=now_s)
             case "ping", [call_id, uri, sent_us]:
                 balancer.on_ping(call_id, uri, sent_s=int(sent_us) / 1e6)
-            case "pong", [call_id, status, received_us]:
-                balancer.on_pong(call_id, int(status), received_s=int(received_us) / 1e6)
+            case "pong", [call_id, status, received_us, source, report]:
+                text = "" if report == NONE else unquote(report)
+                balancer.on_pong(call_id, int(status), source, text, received_s=int(received_us) / 1e6)
+            case "stray", [source]:
+                balancer.on_stray(source, now_s=now_s)
+            case "feedback", [address, reason]:
+                balancer.on_bad_feedback(address, unquote(reason), now_s=now_s)
             case _:
                 self._sip.warn(f"fact not understood, ignored: {kind} {fields}")
 
@@ -141,6 +166,24 @@ class Control:
         if raw != self._raw:
             self._raw = raw
             self._declare(raw, now_s)
+
+    def _read_pushed(self, now_s: float) -> None:
+        """Read the pushed reports of a part of the list, so that each is read about once a second."""
+        if not self._to_read:
+            if now_s - self._reports_s < REPORTS_INTERVAL_S:
+                return
+            self._reports_s = now_s
+            self._to_read = list(self._destinations())
+        count = max(len(self._destinations()) // READS_PER_ROUND, LEAST_PER_READ)
+        now, self._to_read = self._to_read[:count], self._to_read[count:]
+        if not now:
+            return
+        try:
+            reports = self._store.read_reports(now)
+        except StoreUnavailable:
+            return  # told by whoever reads the list
+        for uri, fields in reports.items():
+            self._balancer.on_pushed(uri, fields, now_s=now_s)
 
     def _on_store_lost(self, reason: str, now_s: float) -> None:
         if not self._store_lost:
@@ -182,6 +225,8 @@ class Control:
         if declared.text != before.text and declared.destinations:
             self._save(declared)
         self._store.queue_forget_why(left)
+        for address in {address_of(uri) for uri in left} - {address_of(uri) for uri in declared.destinations}:
+            self._throttles.forget(address)
 
     def _save(self, declared: Declared) -> None:
         try:
@@ -210,8 +255,7 @@ class Control:
             self._snapshots.publish(decision.snapshot.version, encode(decision.snapshot))
         if decision.probes is not None:
             self._probes_version += 1
-            table = {uri: [probe.interval_s, probe.timeout_s] for uri, probe in decision.probes.items()}
-            self._probes.publish(self._probes_version, json.dumps(table))
+            self._probes.publish(self._probes_version, probing.encode(decision.probes))
 
     def _sync_mirror(self) -> None:
         disabled = self._balancer.disabled()

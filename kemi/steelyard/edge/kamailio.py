@@ -5,7 +5,11 @@ The only module besides `shared` and `mirror` that calls KSR functions; their re
 Does not decide anything.
 """
 
+import re
 from typing import Any, Final
+
+from ..core.destination import address_of
+from ..core.feedback import Algorithm, split_first, strip, write_offer
 
 # RFC 3261 section 16.6: a proxy that adds itself to the route of these stays in the dialog they begin.
 DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
@@ -14,6 +18,10 @@ MAX_FORWARDS: Final = 70
 # sanity module: URI scheme, required headers, CSeq method and value, Content-Length, Expires, Proxy-Require, URIs.
 SANITY_MESSAGE: Final = 2 + 4 + 32 + 64 + 128 + 256 + 512 + 1024
 SANITY_URIS: Final = 7  # Request-URI, From and To
+
+VIA: Final = "Via"
+MAX_HEADERS: Final = 16  # of one name that are looked at
+_OVERLOAD: Final = re.compile(r";\s*oc\b", re.IGNORECASE)  # in a Via: worth a closer look
 
 TIMER_C_MS: Final = 190_000  # RFC 3261 section 16.6, step 11: more than three minutes
 TIMER_F_MS: Final = 32_000  # RFC 3261 section 17.1.2.2: 64 x T1
@@ -27,6 +35,21 @@ class Kamailio:
         self._ksr = ksr
         self._pv = ksr.pv
         self._tm = ksr.tm
+        # One child with all of it: Kamailio writes several in the reverse order.
+        name, _, value = write_offer(self.algorithms()).lstrip(";").rpartition("=")
+        self._offer = (name, value)
+
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """
+        Return the algorithms of overload control that this version of the server can carry.
+
+        Before 5.8 it cannot read a Via with a comma between quotes, and a peer that knows nothing of all this sends our
+        Via back as it was.
+        """
+        version = re.match(r"(\d+)\.(\d+)", self._pv.gete("$version(num)"))
+        if version is not None and (int(version[1]), int(version[2])) >= (5, 8):
+            return Algorithm.LOSS, Algorithm.RATE
+        return (Algorithm.LOSS,)
 
     # --- what the message says ---
 
@@ -46,6 +69,14 @@ class Kamailio:
         """Say whether the request carries a To tag."""
         return bool(self._pv.gete("$tt"))
 
+    def to_tag(self) -> str:
+        """Return the To tag, empty when there is none."""
+        return self._pv.gete("$tt")
+
+    def contact_uri(self) -> str:
+        """Return the URI of the first Contact, empty when there is none."""
+        return self._pv.gete("$(ct{nameaddr.uri})")
+
     def is_for_us(self) -> bool:
         """Say whether the Request-URI is the control node itself and names no user."""
         return self._ksr.is_myself_ruri() and not self._pv.gete("$rU")
@@ -60,6 +91,18 @@ class Kamailio:
             return self._ksr.hdr.get(name) or ""
         except UnicodeDecodeError:
             return ""
+
+    def headers(self, name: str) -> list[str]:
+        """Return all headers of that name, in their order; those that are no UTF-8 as if they were empty."""
+        first = self.header(name)
+        if not first:
+            return []
+        count = int(self._pv.get(f"$hdrc({name})") or 0)
+        return [first, *(self._ksr.hdr.get_idx(name, number) or "" for number in range(1, min(count, MAX_HEADERS)))]
+
+    def source(self) -> str:
+        """Return the IP address that the message came from."""
+        return self._pv.gete("$si")
 
     # --- rules that Kamailio's modules keep ---
 
@@ -113,6 +156,10 @@ class Kamailio:
         """Send the request on to where it points; False when it could not be sent."""
         return self._tm.t_relay() > 0
 
+    def next_hop(self) -> str:
+        """Return the host:port that the request would be sent to now; a name stays a name."""
+        return address_of(self._pv.gete("$du") or self._pv.gete("$ru"))
+
     def point_to(self, uri: str) -> None:
         """Make `uri` the next hop."""
         self._ksr.setdsturi(uri)
@@ -123,6 +170,7 @@ class Kamailio:
 
         A request that cannot be sent then comes back to us and is not answered by the server.
         """
+        self._ksr.pvx.xavp_child_sets("via", *self._offer)
         if self._tm.t_newtran() <= 0:
             return False
         self._tm.t_set_disable_internal_reply(1)
@@ -131,6 +179,48 @@ class Kamailio:
     def renew(self) -> None:
         """Make the request one that may be sent once more: each attempt uses up its Request-URI."""
         self._ksr.seturi(self._pv.gete("$ru"))
+
+    def offer_overload_control(self, *, begun: bool = True) -> None:
+        """Offer RFC 7339 in our Via of the request at hand; `begun` says whether begin() has prepared it."""
+        if not begun:
+            self._ksr.pvx.xavp_child_sets("via", *self._offer)
+        self._ksr.corex.via_add_xavp_params(1)
+
+    def withhold_overload_control(self) -> None:
+        """Offer nothing in the next attempt, whatever the last one did."""
+        self._ksr.corex.via_add_xavp_params(0)
+
+    def announce(self, parameters: str, *, forwarded: bool) -> bool:
+        """
+        Have our own answers to the request at hand say this in the client's Via; first of all that is done with it.
+
+        What is forwarded goes without it, unless `forwarded`: then answers from further on bring it back.
+
+        Returns:
+            False when the message could not be changed.
+        """
+        via, _ = split_first(self.header(VIA))
+        self._ksr.textops.replace_hdrs_str(via, strip(via).rstrip() + parameters, "f")
+        if self._ksr.textopsx.msg_apply_changes() < 0:
+            return False
+        if not forwarded:
+            self._ksr.textops.replace_hdrs_str(parameters, "", "f")  # on the way out alone: answers read what came in
+        return True
+
+    def announce_in_reply(self, parameters: str) -> None:
+        """Say this in the Via of the reply's next hop, and take what others said out of all that remain."""
+        _, rest = split_first(self.header(VIA))
+        bodies = [rest[1:]] if rest else []
+        number = 1
+        while (body := self._ksr.hdr.get_idx(VIA, number)) is not None:
+            bodies.append(body)
+            number += 1
+        for place, body in enumerate(bodies):
+            if not (_OVERLOAD.search(body) or (parameters and place == 0)):
+                continue
+            own, others = split_first(body) if place == 0 else ("", body)
+            new = strip(own).rstrip() + parameters + strip(others) if place == 0 else strip(others)
+            self._ksr.textops.replace_hdrs_str(body, new, "f")
 
     def arm(self, on_reply: str, on_failure: str, attempt: int, *, no_response_s: float) -> None:
         """Name the callbacks of the next attempt, its number and how long it may stay without any reply."""
@@ -143,10 +233,30 @@ class Kamailio:
         """Give a request that was answered provisionally its full time; for INVITE the server does so itself."""
         self._tm.t_set_fr(TIMER_C_MS, TIMER_F_MS)
 
+    def arm_dialog(self, on_reply: str) -> None:
+        """Name the callback for the replies to a request within a dialog."""
+        self._tm.t_on_reply(on_reply)
+
     def arm_probe(self, on_reply: str, *, timeout_s: float) -> None:
         """Name the callback of the local request at hand and how long its answer is waited for."""
         self._tm.t_on_reply(on_reply)
-        self._tm.t_set_fr(0, int(timeout_s * 1000))
+        self._tm.t_set_fr(int(timeout_s * 1000), int(timeout_s * 1000))
+
+    def append_header(self, line: str) -> None:
+        """Add a header, `Name: value` with its line end, to the request at hand."""
+        self._ksr.hdr.append(line)
+
+    def append_to_reply(self, line: str) -> None:
+        """Add a header, `Name: value` with its line end, to the answer to come."""
+        self._ksr.hdr.append_to_reply(line)
+
+    def remove_header(self, name: str) -> None:
+        """Take all headers of that name out of what is sent on."""
+        self._ksr.hdr.remove(name)
+
+    def send(self, method: str, uri: str, next_hop: str, headers: str) -> bool:
+        """Send a request of our own, with our callback for local requests run in between; False when it failed."""
+        return self._tm.t_uac_send(method, uri, next_hop, "", headers, "") > 0
 
     def drop(self) -> None:
         """Do not send the local request at hand."""

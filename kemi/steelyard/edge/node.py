@@ -1,27 +1,28 @@
 """
 The control node's callbacks, as Kamailio calls them, each behind one guard; and the wiring of the parts.
 
-An exception that escapes would leave the request unanswered and poison the worker's next call, and so would a
-callback that returns nothing: every one of them is caught, logged with the request's Call-ID, and returns 1.
+A callback that returned nothing would poison the worker's next call: each returns 1.
 """
 
 import os
 import random
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from ..core.picker import Picker
 from . import environment
 from .control import Control
+from .gate import Gate
+from .guard import Guard
 from .kamailio import Kamailio
 from .last_good import LastGood
 from .mirror import Mirror
 from .pinger import Pinger
+from .prober import Prober
+from .probing import Pongs
 from .router import Router
-from .shared import Board, Dialogs, Facts, InFlight
+from .shared import Board, Dialogs, Facts, InFlight, Load, Throttles
 from .store import Store
 
 DONE: Final = 1
@@ -35,15 +36,23 @@ def clock_us() -> int:
 class ControlNode:
     """The object that Kamailio calls; one in every process, made before the fork."""
 
-    def __init__(
-        self, kamailio: Kamailio, router: Router, pinger: Pinger, control: Control, rng: random.Random
+    def __init__(  # noqa: PLR0913 - one per part
+        self,
+        kamailio: Kamailio,
+        router: Router,
+        pinger: Pinger,
+        prober: Prober,
+        control: Control,
+        rng: random.Random,
     ) -> None:
         """Take the parts, and the randomness they share."""
         self._sip = kamailio
         self._router = router
         self._pinger = pinger
+        self._prober = prober
         self._control = control
         self._rng = rng
+        self._guard = Guard(kamailio)
 
     def child_init(self, _rank: int) -> int:
         """Set each process on random numbers of its own; connections are opened where they are first used."""
@@ -52,49 +61,56 @@ class ControlNode:
 
     def ksr_request_route(self, _msg: object) -> int:
         """Serve a request; one that breaks us gets a 500."""
-        if not self._guarded(self._router.on_request):
-            self._guarded(lambda: self._sip.answer_statefully(500, "Server Internal Error"))
+        if not self._guard.run(self._router.on_request):
+            self._guard.run(lambda: self._sip.answer_statefully(500, "Server Internal Error"))
         return DONE
 
     def ksr_reply(self, _msg: object) -> int:
         """Note a reply to a balanced request."""
-        self._guarded(self._router.on_reply)
+        self._guard.run(self._router.on_reply)
         return DONE
 
     def ksr_failure(self, _msg: object) -> int:
         """Reroute a failed request; if that breaks, the failure itself is the answer."""
-        self._guarded(self._router.on_failure)
+        self._guard.run(self._router.on_failure)
+        return DONE
+
+    def ksr_dialog_reply(self, _msg: object) -> int:
+        """Note a reply to a request within a dialog."""
+        self._guard.run(self._router.on_dialog_reply)
         return DONE
 
     def ksr_local_request(self, _msg: object, _event: str) -> int:
-        """Pace a ping."""
-        self._guarded(lambda: self._pinger.on_local_request(self._sip.request_uri()))
+        """Pace a ping, complete a probe; leave the BYE that ends a call by mistake as it is."""
+        self._guard.run(self._on_local_request)
+        return DONE
+
+    def ksr_probe_tick(self, _msg: object, _event: str) -> int:
+        """Send the INVITE probes that are due."""
+        self._guard.run(self._prober.tick)
+        return DONE
+
+    def ksr_probe_reply(self, _msg: object) -> int:
+        """Note the answer to an INVITE probe."""
+        self._guard.run(self._prober.on_reply)
         return DONE
 
     def ksr_pong(self, _msg: object) -> int:
         """Note the answer to a ping."""
-        self._guarded(self._pinger.on_pong)
+        self._guard.run(self._pinger.on_pong)
         return DONE
 
     def ksr_tick(self, _msg: object, _event: str) -> int:
         """Do one round of the control process."""
-        self._guarded(self._control.tick)
+        self._guard.run(self._control.tick)
         return DONE
 
-    def _guarded(self, work: Callable[[], object]) -> bool:
-        """Run `work`; True when nothing was raised."""
-        try:
-            work()
-        except Exception:  # noqa: BLE001 - the outermost guard: nothing may pass
-            self._sip.error(f"exception, Call-ID {self._call_id()}: {traceback.format_exc()}")
-            return False
-        return True
-
-    def _call_id(self) -> str:
-        try:
-            return self._sip.call_id() or "none"
-        except Exception:  # noqa: BLE001
-            return "unreadable"
+    def _on_local_request(self) -> None:
+        method = self._sip.method()
+        if method == "OPTIONS":
+            self._pinger.on_local_request(self._sip.request_uri())
+        elif method == "INVITE":
+            self._prober.on_local_request()
 
 
 def build(ksr: Any, home: Path) -> ControlNode:  # noqa: ANN401 - Kamailio's module has no types
@@ -112,15 +128,21 @@ def build(ksr: Any, home: Path) -> ControlNode:  # noqa: ANN401 - Kamailio's mod
     environment.prepare(env)
     kamailio = Kamailio(ksr)
     snapshots, probes = Board(ksr, "snapshot"), Board(ksr, "probes")
-    in_flight, facts = InFlight(ksr), Facts(ksr)
+    in_flight, facts, throttles, load = InFlight(ksr), Facts(ksr), Throttles(ksr), Load(ksr)
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
     mirror = Mirror(ksr, env.run_dir, env.set_id, time.monotonic)
     mirror.write_file({})
-    router = Router(kamailio, snapshots, in_flight, facts, Dialogs(ksr), Picker(rng), clock_us)
-    pinger = Pinger(kamailio, probes, facts, clock_us, time.sleep, rng)
+    gate = Gate(throttles, kamailio.algorithms(), clock_us, rng)
+    router = Router(kamailio, snapshots, in_flight, facts, Dialogs(ksr), Picker(rng), gate, load, clock_us)
+    pongs = Pongs(kamailio, facts, gate)
+    pinger = Pinger(kamailio, probes, facts, pongs, clock_us, time.sleep, rng)
+    prober = Prober(kamailio, probes, facts, pongs, clock_us, rng)
     try:
         store = Store(env.redis_url, env.set_id, time.monotonic)
     except ValueError:
         raise environment.bad_redis_url(env.redis_url) from None
-    control = Control(kamailio, snapshots, probes, in_flight, facts, store, mirror, LastGood(env.run_dir), clock_us)
-    return ControlNode(kamailio, router, pinger, control, rng)
+    last_good = LastGood(env.run_dir)
+    control = Control(
+        kamailio, snapshots, probes, in_flight, throttles, load, facts, store, mirror, last_good, clock_us
+    )
+    return ControlNode(kamailio, router, pinger, prober, control, rng)

@@ -1,17 +1,20 @@
 """
-The pings that Kamailio's dispatcher sends: which of them leave, and when.
+The OPTIONS pings that Kamailio's dispatcher sends: which of them leave, when, and what they ask.
 
 Dispatcher walks its whole list once a second, in a timer process that serves nothing else. Each ping passes here
 before it is sent: one that is not due is dropped without a word, the others wait their turn, so that a thousand pings
 do not leave in one burst. Their answers are filed as facts by whichever worker receives them.
 """
 
-import json
 from collections.abc import Callable
 from typing import Final
 
+from ..core.load_report import QUERY
+from ..core.outcome import FIRST_FINAL
 from ..core.picker import Random
+from ..core.settings import ProbeMethod
 from .kamailio import Kamailio
+from .probing import PROBED, Pongs, ProbeTable
 from .shared import Board, Facts
 
 ROUND_S: Final = 1.0  # dispatcher's ds_ping_interval
@@ -27,49 +30,46 @@ class Pinger:
         kamailio: Kamailio,
         board: Board,
         facts: Facts,
+        pongs: Pongs,
         clock_us: Callable[[], int],
         sleep: Callable[[float], None],
         rng: Random,
     ) -> None:
         """Take the adapters, the monotonic clock in microseconds, a sleep in seconds and the jitter's randomness."""
         self._sip = kamailio
-        self._board = board
+        self._table = ProbeTable(board)
         self._facts = facts
+        self._pongs = pongs
         self._clock_us = clock_us
         self._sleep = sleep
         self._rng = rng
-        self._version = 0
-        self._table: dict[str, tuple[float, float]] = {}
         self._sent_us: dict[str, int] = {}
         self._round_began_us = 0
         self._in_round = 0
 
     def on_local_request(self, uri: str) -> None:
         """Send, delay or drop the ping that dispatcher is about to send to `uri`."""
-        self._refresh()
-        interval_s, timeout_s = self._table.get(uri, (0.0, 0.0))
-        if not interval_s or not self._is_due(uri, interval_s):
+        if self._table.refresh():
+            self._sent_us = {uri: sent for uri, sent in self._sent_us.items() if uri in self._table.probes}
+        probe = self._table.probes.get(uri)
+        if probe is None or probe.method is not ProbeMethod.OPTIONS or not self._is_due(uri, probe.interval_s):
             self._sip.drop()
             return
         self._await_turn()
-        self._sip.arm_probe("ksr_pong", timeout_s=timeout_s)
+        if probe.asks_load:
+            self._sip.append_header(QUERY)
+        if probe.overload_control:
+            self._sip.offer_overload_control(begun=False)
+        self._sip.remember(PROBED, uri)
+        self._sip.arm_probe("ksr_pong", timeout_s=probe.timeout_s)
         now_us = self._clock_us()
         self._sent_us[uri] = now_us
         self._facts.put("ping", self._sip.call_id(), uri, now_us)
 
     def on_pong(self) -> None:
         """File the answer to a ping."""
-        status = self._sip.status()
-        if status >= 200:
-            self._facts.put("pong", self._sip.call_id(), status, self._clock_us())
-
-    def _refresh(self) -> None:
-        version = self._board.version()
-        if version == self._version:
-            return
-        self._version = version
-        self._table = {uri: (interval, timeout) for uri, (interval, timeout) in json.loads(self._board.text()).items()}
-        self._sent_us = {uri: sent for uri, sent in self._sent_us.items() if uri in self._table}
+        if self._sip.status() >= FIRST_FINAL:
+            self._pongs.file(self._clock_us())
 
     def _is_due(self, uri: str, interval_s: float) -> bool:
         sent_us = self._sent_us.get(uri)
@@ -82,7 +82,7 @@ class Pinger:
         if now_us - self._round_began_us > (ROUND_S + SPREAD_S) / 2 * 1e6:
             self._round_began_us = now_us
             self._in_round = 0
-        gap_s = min(SPREAD_S / max(len(self._table), 1), MAX_GAP_S)
+        gap_s = min(SPREAD_S / max(len(self._table.probes), 1), MAX_GAP_S)
         turn_us = self._round_began_us + (self._in_round + self._rng.random()) * gap_s * 1e6
         self._in_round += 1
         if turn_us > now_us:

@@ -2,6 +2,7 @@
 The callbacks of the SIP workers: read facts, ask the picker, act.
 
     request --> checks --> in a dialog? follow its Route --> else pick, take a place, relay
+            --> asked to keep requests from it? another one that does not ask so
     reply   --> first one? give the place back, file its time and outcome
     failure --> 503, silence, not sent? pick another one not yet tried --> none left? one final answer
 
@@ -10,13 +11,19 @@ Never touches Redis, never waits. Does not know how weights come about.
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import quote
 
+from ..core.destination import address_of
+from ..core.feedback import offers_loss
+from ..core.load_report import QUERY_HEADER, REPORT_HEADER
 from ..core.outcome import FIRST_FINAL, SERVICE_UNAVAILABLE, of_status
 from ..core.picker import Picker
+from ..core.priority import is_priority
 from ..core.snapshot import Entry, Snapshot, decode
 from .attempt import Attempt, Phase
-from .kamailio import DIALOG_FORMING, Kamailio
-from .shared import Board, Dialogs, Facts, InFlight
+from .gate import Gate
+from .kamailio import DIALOG_FORMING, VIA, Kamailio
+from .shared import Board, Dialogs, Facts, InFlight, Load
 
 NOT_DIALOG_STARTING: Final = frozenset({"ACK", "BYE", "PRACK", "UPDATE", "INFO"})
 TRYING: Final = 100
@@ -33,17 +40,22 @@ class Router:
         facts: Facts,
         dialogs: Dialogs,
         picker: Picker,
+        gate: Gate,
+        load: Load,
         clock_us: Callable[[], int],
     ) -> None:
-        """Take the adapters, the picker and the monotonic clock in microseconds."""
+        """Take the adapters, the picker, the gate, our own load and the monotonic clock in microseconds."""
         self._sip = kamailio
         self._board = board
         self._in_flight = in_flight
         self._facts = facts
         self._dialogs = dialogs
         self._picker = picker
+        self._gate = gate
+        self._load = load
         self._clock_us = clock_us
         self._snapshot = Snapshot()
+        self._controlled: dict[str, Entry] = {}  # destinations under overload control, by address
         self._seen_version = 0
 
     # --- requests ---
@@ -55,18 +67,37 @@ class Router:
             sip.answer(400, "Bad Request")
             return
         method = sip.method()
+        self._announce()
         if not sip.hops_left():
             if method != "ACK":
                 sip.answer(483, "Too Many Hops")
             return
         if not sip.is_sane():
             return
+        self._strip_load()
         if method == "CANCEL":
             self._cancel()
         elif sip.in_dialog():
             self._in_dialog(method)
         else:
             self._new_request(method)
+
+    def _announce(self) -> None:
+        """Tell a client that offers to listen how overloaded all of the destinations are together."""
+        sip = self._sip
+        if offers_loss(sip.header(VIA)):
+            _, parameters = self._load.overload()
+            if parameters and sip.announce(parameters, forwarded=False):
+                sip.remember("upstream", "1")
+
+    def _strip_load(self) -> None:
+        """Take load queries and reports out of what passes through: they are between neighbours."""
+        sip = self._sip
+        if sip.header(REPORT_HEADER):
+            sip.remove_header(REPORT_HEADER)
+            self._facts.put("stray", sip.source())
+        if sip.header(QUERY_HEADER):
+            sip.remove_header(QUERY_HEADER)
 
     def _cancel(self) -> None:
         if self._sip.matches_transaction():
@@ -87,8 +118,28 @@ class Router:
             return
         if method in DIALOG_FORMING:
             sip.record_route()  # RFC 3261 section 16.6, step 4: for a peer that has lost its route set
+        if not self._may_follow(method):
+            sip.answer(SERVICE_UNAVAILABLE, "Next Hop Overloaded")
+            return
         if not sip.relay() and method != "ACK":
             sip.answer_statefully(500, "Next Hop Unreachable")
+
+    def _may_follow(self, method: str) -> bool:
+        """Apply overload control to a request that can only go where its dialog is; False when it is shed."""
+        sip = self._sip
+        self._current()
+        address = sip.next_hop()
+        controlled = address in self._controlled
+        if controlled and method != "ACK":
+            self._gate.on_request(priority=True)
+            if not self._gate.lets_pass(address, priority=True):
+                return False
+            sip.remember("hop", address)
+        if method != "ACK" and (controlled or sip.recall("upstream")):
+            sip.arm_dialog("ksr_dialog_reply")
+        if controlled:
+            sip.offer_overload_control(begun=False)
+        return True
 
     def _follow_note(self, method: str) -> bool:
         """Point a request that names no Route to where its call was sent; False when no such call is known."""
@@ -121,10 +172,20 @@ class Router:
             sip.record_route()
         if not sip.begin():
             return
-        if not self._send_to_another([]):
+        priority = self._is_priority()
+        self._gate.on_request(priority=priority)
+        if not self._send_to_another([], priority=priority):
             self._refuse(method, snapshot)
 
+    def _is_priority(self) -> bool:
+        sip = self._sip
+        return is_priority(sip.request_uri(), sip.header("Resource-Priority"), in_dialog=False)
+
     def _refuse(self, method: str, snapshot: Snapshot) -> None:
+        if any(self._gate.is_in_overload(entry.address) for entry in self._picker.entries()):
+            # RFC 7339 section 5.10: without Retry-After. Counted by the gate; a line for each would be a flood.
+            self._sip.answer_statefully(SERVICE_UNAVAILABLE, "Overload")
+            return
         reason = snapshot.reason or "no destination could be sent to"
         self._sip.answer_statefully(SERVICE_UNAVAILABLE, "No Destination Available")
         self._sip.warn(f"{method} {self._sip.call_id()} answered 503: {reason}")
@@ -143,11 +204,33 @@ class Router:
             try:
                 self._snapshot = decode(self._board.text())
                 self._picker.refresh(self._snapshot)
+                self._controlled = {e.address: e for e in self._snapshot.entries if e.overload_control}
             except ValueError as error:
                 self._sip.error(f"snapshot {version} cannot be read, the last one stays in force: {error}")
         return self._snapshot
 
-    def _send_to_another(self, tried: list[str]) -> bool:
+    def _choose(self, tried: list[str], *, priority: bool) -> Entry | None:
+        """
+        Pick a destination that lets the request pass.
+
+        A request that one of them sheds goes to another that asks for nothing to be kept from it, so that the overload
+        of one never makes that of another worse; where all ask so, only what has priority is offered to each of them.
+        """
+        picker, gate, in_flight = self._picker, self._gate, self._in_flight.count
+        entry = picker.pick(in_flight, tried)
+        if entry is None or not entry.overload_control or gate.lets_pass(entry.address, priority=priority):
+            return entry
+        excluded = [*tried, entry.key]
+        other = picker.pick(in_flight, {*excluded, *gate.in_overload(picker.entries())})
+        while other is None and priority:
+            other = picker.pick(in_flight, excluded)
+            if other is None or gate.lets_pass(other.address, priority=True):
+                break
+            excluded.append(other.key)
+            other = None
+        return other
+
+    def _send_to_another(self, tried: list[str], *, priority: bool) -> bool:
         """
         Send the request to a destination not yet tried.
 
@@ -157,7 +240,7 @@ class Router:
         sip = self._sip
         snapshot = self._current()
         while len(tried) < snapshot.max_attempts:
-            entry = self._picker.pick(self._in_flight.count, tried)
+            entry = self._choose(tried, priority=priority)
             if entry is None:
                 return False
             number = len(tried)
@@ -165,6 +248,10 @@ class Router:
             if number:
                 sip.renew()
             sip.point_to(entry.uri)
+            if entry.overload_control:
+                sip.offer_overload_control()
+            elif number:
+                sip.withhold_overload_control()
             sip.arm("ksr_reply", "ksr_failure", number, no_response_s=entry.no_response_s)
             now_us = self._clock_us()
             in_flight = self._in_flight.enter(entry.key, now_us)
@@ -188,6 +275,7 @@ class Router:
         if not text:
             return
         attempt = before = Attempt.decode(text)
+        self._heed(address_of(attempt.uri))
         if attempt.phase is Phase.ENDED:
             return
         status = sip.status()
@@ -208,6 +296,22 @@ class Router:
                 sip.await_final()
         elif status < 300 and method in DIALOG_FORMING:
             self._dialogs.note(sip.call_id(), attempt.uri, keep=method != "INVITE")
+
+    def on_dialog_reply(self) -> None:
+        """Pass overload control on from the reply to a request within a dialog."""
+        self._heed(self._sip.recall("hop"))
+
+    def _heed(self, address: str) -> None:
+        """Take what concerns nobody but us out of a reply: overload control, and a load report nobody asked for."""
+        sip = self._sip
+        if address:
+            wrong = self._gate.on_reply(address, sip.header(VIA))
+            if wrong:
+                self._facts.put("feedback", address, quote(wrong))
+        sip.announce_in_reply(self._load.overload()[1] if sip.recall("upstream") else "")
+        if sip.header(REPORT_HEADER):
+            sip.remove_header(REPORT_HEADER)
+            self._facts.put("stray", sip.source())
 
     def _first_reply(self, attempt: Attempt, status: int, entry: Entry | None, now_us: int) -> Attempt:
         """Count the reply to an attempt that had none that counts, and return the attempt as it stands now."""
@@ -259,7 +363,7 @@ class Router:
         status = sip.failure_status()
         if not silent and status != SERVICE_UNAVAILABLE:
             return  # answered by somebody, or too late to reroute: RFC 3263 section 4.3
-        if self._send_to_another(tried) or sip.is_cancelled():
+        if self._send_to_another(tried, priority=self._is_priority()) or sip.is_cancelled():
             return
         if not self._picker.has_left(tried):
             # Nobody is left who could take any request: the one case in which a proxy may say 503 (RFC 3261 16.7).

@@ -1,22 +1,31 @@
 """
-What the processes of one Kamailio share: the snapshot, the in-flight counts, the facts, the calls without Route.
+What the processes of one Kamailio share: snapshot, in-flight counts, facts, calls without Route, load, overload.
 
 All of it lives in Kamailio's htable and mqueue; the names are those of kamailio.cfg.
 Does not know what a snapshot or a fact means.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
+
+from ..core.feedback import Feedback, write_feedback
+from ..core.throttle import Bucket, Throttle, admit, open_bucket, renewed
 
 BOARD: Final = "board"
 IN_FLIGHT: Final = "in_flight"
 DIALOGS: Final = "dialogs"
 FACTS: Final = "facts"
+LOAD: Final = "load"
+OVERLOAD: Final = "overload"
+CLIENTS: Final = "clients"
 
 HOLD_S: Final = 5  # a failed request keeps its place so long (simulated: 2 to 10 s equal, 30 s stalls recovery)
 MAX_SECONDS_PER_SWEEP: Final = 60
 MAX_FACTS_PER_TICK: Final = 20_000
 ANSWER_TO_ACK_S: Final = 32  # RFC 3261's 64 x T1: no ACK comes later
+REPORT_LIFE_S: Final = 3.0
+MAX_CLIENTS: Final = 2000
+BLAME_S: Final = 2  # renewed every second while it holds
 DIALOG_S: Final = 7200  # renewed by every request of the call
 
 _MICROSECONDS: Final = 1_000_000
@@ -175,3 +184,130 @@ class Dialogs:
     def find(self, call_id: str) -> str | None:
         """Return the destination of a call, or None when it is not known."""
         return self._htable.sht_get(DIALOGS, call_id)
+
+
+class Load:
+    """
+    What a downstream proxy's workers say of its load, written by its watching process.
+
+    A reader sees how old a report is: one whose writer has stopped is not passed on for ever.
+    """
+
+    def __init__(self, ksr: Any) -> None:  # noqa: ANN401
+        """Take Kamailio's API."""
+        self._htable = ksr.htable
+
+    def publish_report(self, text: str, now_s: float) -> None:
+        """Write the report of the moment."""
+        self._htable.sht_sets(LOAD, "report", f"{now_s:.0f} {text}")
+
+    def report(self, now_s: float) -> str:
+        """Return the last report, empty when there is none that is not too old."""
+        at_s, _, text = (self._htable.sht_get(LOAD, "report") or "").partition(" ")
+        return text if text and now_s - float(at_s) <= REPORT_LIFE_S else ""
+
+    def publish_overload(self, percent: int, feedback: Feedback) -> None:
+        """Write which part of the requests is to be kept away, and how responses say so."""
+        self._htable.sht_sets(LOAD, "overload", f"{percent} {write_feedback(feedback)}")
+
+    def overload(self) -> tuple[int, str]:
+        """Return what publish_overload wrote: 0 and an empty text before the first."""
+        percent, _, text = (self._htable.sht_get(LOAD, "overload") or "0 ").partition(" ")
+        return int(percent), text
+
+    def count_refused(self) -> None:
+        """Count a request that was refused for overload."""
+        self._htable.sht_inc(LOAD, "refused")
+
+    def refused(self) -> int:
+        """Return how many requests were refused for overload."""
+        return int(self._htable.sht_get(LOAD, "refused") or 0)
+
+
+class Clients:
+    """How many requests each client that offered to shed has sent, by its address, and which of them do not shed."""
+
+    def __init__(self, ksr: Any) -> None:  # noqa: ANN401
+        """Take Kamailio's API."""
+        self._htable = ksr.htable
+        self._pv = ksr.pv
+
+    def listens(self, source: str) -> bool:
+        """Count a request; say whether its sender sheds as it offered to."""
+        self._htable.sht_inc(CLIENTS, source)
+        return self._htable.sht_get(CLIENTS, f"{source} offends") != 1
+
+    def counts(self) -> dict[str, int]:
+        """Return how many requests each has sent since it was first seen; all are forgotten when they are too many."""
+        counts = {}
+        self._htable.sht_iterator_start("clients", CLIENTS)
+        while self._htable.sht_iterator_next("clients") > 0:
+            counts[self._pv.gete("$shtitkey(clients)")] = int(self._pv.get("$shtitval(clients)") or 0)
+        self._htable.sht_iterator_end("clients")
+        if len(counts) > MAX_CLIENTS:
+            self._htable.sht_reset(CLIENTS)
+            return {}
+        return {source: count for source, count in counts.items() if " " not in source}
+
+    def blame(self, sources: Iterable[str]) -> None:
+        """Mark those that do not shed; the mark goes by itself."""
+        for source in sources:
+            self._htable.sht_setxi(CLIENTS, f"{source} offends", 1, BLAME_S)
+
+
+class Throttles:
+    """
+    What overload control asks of us, by the server's address, in force in all workers at once.
+
+    An address is written only while it is a destination's; `forget` takes one off.
+    """
+
+    def __init__(self, ksr: Any) -> None:  # noqa: ANN401
+        """Take Kamailio's API."""
+        self._htable = ksr.htable
+
+    def in_force(self, address: str, now_us: int) -> Throttle | None:
+        """Return what is in force for a server, None for nothing."""
+        text = self._htable.sht_get(OVERLOAD, address)
+        if not text:
+            return None
+        throttle = Throttle.decode(text)
+        return throttle if throttle.in_force(now_us) else None
+
+    def take(self, address: str, feedback: Feedback, now_us: int) -> None:
+        """Put what a response said in force, if it is news."""
+        self._htable.sht_lock(OVERLOAD, address)
+        try:
+            text = self._htable.sht_get(OVERLOAD, address)
+            current = Throttle.decode(text) if text else None
+            new = renewed(current, feedback, now_us)
+            if new is not current:
+                self._htable.sht_sets(OVERLOAD, address, new.encode() if new is not None else "")
+        finally:
+            self._htable.sht_unlock(OVERLOAD, address)
+
+    def admits(self, address: str, throttle: Throttle, now_us: int, jitter: float, *, priority: bool) -> bool:
+        """Ask the bucket that all workers share for a place under a rate; `jitter` is drawn from -0.5..0.5."""
+        cell = f"{address} bucket"
+        self._htable.sht_lock(OVERLOAD, cell)
+        try:
+            text = self._htable.sht_get(OVERLOAD, cell)
+            bucket = Bucket.decode(text) if text else open_bucket(throttle.oc, now_us, jitter)
+            admitted, bucket = admit(bucket, throttle.oc, now_us, priority=priority, jitter=jitter)
+            self._htable.sht_sets(OVERLOAD, cell, bucket.encode())
+        finally:
+            self._htable.sht_unlock(OVERLOAD, cell)
+        return admitted
+
+    def count_shed(self, address: str) -> None:
+        """Count a request that was kept from a server."""
+        self._htable.sht_inc(OVERLOAD, f"{address} shed")
+
+    def shed(self, address: str) -> int:
+        """Return how many requests were kept from a server."""
+        return int(self._htable.sht_get(OVERLOAD, f"{address} shed") or 0)
+
+    def forget(self, address: str) -> None:
+        """Drop all that is known of a server."""
+        for cell in (address, f"{address} bucket", f"{address} shed"):
+            self._htable.sht_rm(OVERLOAD, cell)

@@ -84,6 +84,19 @@ class Store:
             name: answer if isinstance(answer, dict) else None for name, answer in zip(HASHES, answers, strict=True)
         }
 
+    def read_reports(self, uris: Sequence[str]) -> dict[str, dict[str, str] | None]:
+        """
+        Return the pushed reports of destinations, empty where there is none; None where the key is no hash.
+
+        Raises:
+            StoreUnavailable: no answer, now or lately.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for uri in uris:
+            pipeline.hgetall(self.key(f"report:{uri}"))
+        answers = self._execute(pipeline)
+        return {uri: answer if isinstance(answer, dict) else None for uri, answer in zip(uris, answers, strict=True)}
+
     def write_shares(self, shares: Mapping[str, float]) -> None:
         """
         Replace the effective shares, in percent.

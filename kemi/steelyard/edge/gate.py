@@ -1,0 +1,82 @@
+"""
+Overload control towards the destinations: what their responses ask of us, and which requests may go to whom.
+
+The client side of RFC 7339 and RFC 7415. Does not pick; says yes or no to a pick.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ..core.feedback import Algorithm, BadFeedback, read_feedback
+from ..core.picker import Random
+from ..core.snapshot import Entry
+from ..core.throttle import Mix, shed_probability
+from .shared import Throttles
+
+_CONTROL: Final = re.compile(
+    r";\s*oc(?:-validity)?\s*=", re.IGNORECASE
+)  # all but one in a thousand responses stop here
+
+
+class Gate:
+    """What one worker lets through to whom."""
+
+    def __init__(
+        self, throttles: Throttles, algorithms: Iterable[Algorithm], clock_us: Callable[[], int], rng: Random
+    ) -> None:
+        """Take the shared throttles, the algorithms offered, the monotonic clock in microseconds and randomness."""
+        self._throttles = throttles
+        self._algorithms = frozenset(algorithms)
+        self._clock_us = clock_us
+        self._rng = rng
+        self._mix = Mix()
+
+    def on_request(self, *, priority: bool) -> None:
+        """Count a request for the mix of ordinary ones and others."""
+        self._mix.on_request(priority=priority, now_us=self._clock_us())
+
+    def lets_pass(self, address: str, *, priority: bool) -> bool:
+        """Say whether a request may go to a server; one that may not has been shed, and counted."""
+        now_us = self._clock_us()
+        throttle = self._throttles.in_force(address, now_us)
+        if throttle is None:
+            return True
+        if throttle.algorithm is Algorithm.RATE:
+            jitter = self._rng.random() - 0.5
+            passes = self._throttles.admits(address, throttle, now_us, jitter, priority=priority)
+        else:
+            lot = self._rng.random()
+            passes = lot >= shed_probability(throttle.oc, self._mix.ordinary_percent, priority=priority)
+        if not passes:
+            self._throttles.count_shed(address)
+        return passes
+
+    def is_in_overload(self, address: str) -> bool:
+        """Say whether a server asks for anything to be kept from it."""
+        return self._throttles.in_force(address, self._clock_us()) is not None
+
+    def in_overload(self, entries: Iterable[Entry]) -> list[str]:
+        """Return the keys of the destinations that ask for anything to be kept from them."""
+        return [entry.key for entry in entries if self.is_in_overload(entry.address)]
+
+    def on_reply(self, address: str, via: str) -> str:
+        """
+        Take what a response says of overload.
+
+        Args:
+            address: the server it came from, a destination's.
+            via: its first Via header, our own Via first.
+
+        Returns:
+            What is wrong with it; empty when nothing is.
+        """
+        if not _CONTROL.search(via):
+            return ""
+        try:
+            feedback = read_feedback(via, self._algorithms)
+        except BadFeedback as error:
+            return str(error)
+        if feedback is not None:
+            self._throttles.take(address, feedback, self._clock_us())
+        return ""

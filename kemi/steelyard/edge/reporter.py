@@ -1,0 +1,182 @@
+"""
+The process of a downstream proxy that watches the others: looks many times a second, reports once a second.
+
+    /proc, Kamailio's own counters --> load report    --> htable --> answers to load queries
+                                   --> overload control --> htable --> Via of responses, refusals
+
+Does nothing in a SIP worker, and nothing that waits.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from ..core.load_report import write_header
+from ..core.overload import Announcer, Compliance, LossControl
+from ..core.workload import Busy, Counters, fields_of
+from .processes import NOT_SHOWN, Worker, cpu_s, machine_kb, memory_kb
+from .shared import Clients, Load
+
+WINDOW_S: Final = 1.0
+CONTROL_PERIOD_S: Final = 0.25
+LOOK_INTERVAL_S: Final = 0.008
+COUNTERS: Final = (
+    "core:rcv_requests",
+    "sl:500_replies",
+    "sl:5xx_replies",
+    "tmx:5xx_transactions",
+    "tmx:inuse_transactions",
+)
+
+
+class Reporter:
+    """What the watching process does."""
+
+    def __init__(  # noqa: PLR0913 - one per part of the outside world
+        self,
+        ksr: Any,  # noqa: ANN401 - Kamailio's module has no types
+        load: Load,
+        clients: Clients,
+        clock_s: Callable[[], float],
+        unix_s: Callable[[], float],
+        sleep: Callable[[float], None],
+        random: Callable[[], float],
+        *,
+        target_utilization: float,
+        proc: Path = Path("/proc"),
+    ) -> None:
+        """Take Kamailio's API, the shared cells, the monotonic and the wall clock, and the jitter's randomness."""
+        self._ksr = ksr
+        self._load = load
+        self._clients = clients
+        self._clock_s = clock_s
+        self._unix_s = unix_s
+        self._sleep = sleep
+        self._random = random
+        self._proc = proc
+        self._cpus = len(os.sched_getaffinity(0))
+        self._machine_kb = machine_kb(proc)
+        self._workers: dict[int, Worker] = {}
+        self._pids: list[int] = []
+        self._control = LossControl(target_utilization)
+        self._announcer = Announcer()
+        self._compliance = Compliance()
+        self._counted: dict[str, int] = {}  # requests of each client
+        self._before: Counters | None = None
+        self._window, self._period = Busy(), Busy()
+        self._ticks = 0
+        self._looks = self._shown = 0
+        self._told = ""
+
+    def tick(self) -> None:
+        """Look for the time of one control period; then control, and report when it is time."""
+        self._ticks += 1
+        began_s = now_s = self._clock_s()
+        while now_s - began_s < CONTROL_PERIOD_S:
+            self._sleep(LOOK_INTERVAL_S * (0.5 + self._random()))  # in step with the work, it would always seem busy
+            self._look()
+            now_s = self._clock_s()
+        if self._before is None:
+            self._before = self._count()
+            self._window = Busy()
+        else:
+            self._control.update(self._period.most_constrained(), now_s=now_s)
+            self._announce(now_s)
+        self._period = Busy()
+        if self._before is not None and now_s - self._before.at_s >= WINDOW_S - CONTROL_PERIOD_S / 2:
+            self._report()
+
+    def _look(self) -> None:
+        for pid, worker in list(self._workers.items()):
+            try:
+                place = worker.place()
+            except OSError:
+                self._workers.pop(pid).close()
+                continue
+            self._looks += 1
+            self._shown += place != NOT_SHOWN
+            busy = not worker.is_idle_at(place)
+            self._window.add(worker.group, busy=busy)
+            self._period.add(worker.group, busy=busy)
+
+    def _report(self) -> None:
+        counters, before = self._count(), self._before
+        if counters is None or before is None:
+            return
+        if self._look_is_blind(before, counters):
+            self._tell("where workers sleep is hidden from us: run all of Kamailio as one user; no load is reported")
+        else:
+            fields = fields_of(before, counters, self._window, cpus=self._cpus)
+            self._load.publish_report(write_header(fields), counters.at_s)
+        self._before, self._window = counters, Busy()
+
+    def _look_is_blind(self, before: Counters, now: Counters) -> bool:
+        """Say whether nothing was shown although the workers cannot have run all the time."""
+        blind = self._looks > 0 and self._shown == 0 and now.cpu_s - before.cpu_s < 0.5 * (now.at_s - before.at_s)
+        self._looks = self._shown = 0
+        return blind
+
+    def _announce(self, now_s: float) -> None:
+        percent = self._control.percent
+        self._load.publish_overload(percent, self._announcer.announce(percent, unix_s=self._unix_s()))
+        counts = self._clients.counts()
+        for source, count in counts.items():
+            new = count - self._counted.get(source, 0)
+            self._compliance.on_request(source, max(new, 0), now_s=now_s)
+        self._counted = counts
+        self._compliance.check(percent, now_s=now_s)
+        self._clients.blame(self._compliance.offenders())
+
+    def _count(self) -> Counters | None:
+        """Read all counters; None when one of Kamailio's commands failed, which is told once."""
+        processes = self._call("pkg.stats")
+        memory = self._call("core.shmmem")
+        values = self._call("stats.fetch", list(COUNTERS))
+        if processes is None or memory is None or values is None:
+            return None
+        self._meet(processes)
+        count = {name: int(value) for name, value in values.items()}
+        return Counters(
+            at_s=self._clock_s(),
+            cpu_s=sum(cpu_s(pid, self._proc) for pid in self._pids),
+            requests=count.get("core.rcv_requests", 0) - self._ticks,  # Kamailio counts a timer's call as a request
+            errors=sum(count.get(name, 0) for name in ("sl.500_replies", "sl.5xx_replies", "tmx.5xx_transactions")),
+            refused=self._load.refused(),
+            transactions=count.get("tmx.inuse_transactions", 0),
+            shm=int(memory["used"]) / int(memory["total"]),
+            pkg=max(row["used"] / row["total_size"] for row in processes),
+            memory=memory_kb(self._pids, self._proc) / self._machine_kb,
+        )
+
+    def _meet(self, processes: list[dict[str, Any]]) -> None:
+        """Take note of Kamailio's processes, and look at those that are SIP workers."""
+        self._pids = [row["pid"] for row in processes]
+        for row in processes:
+            kind, receiver, where = row["desc"].partition(" receiver ")
+            if not receiver or row["pid"] in self._workers:
+                continue
+            _, _, socket = where.partition("sock=")
+            group = f"{kind} {socket or 'any'}"
+            try:
+                self._workers[row["pid"]] = Worker(row["pid"], group, self._proc)
+            except OSError as error:
+                self._tell(f"a SIP worker cannot be looked at: {error}")
+
+    def _call(self, method: str, params: list[str] | None = None) -> Any:  # noqa: ANN401 - an answer has any shape
+        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "id": 1}
+        if params is not None:
+            request["params"] = params
+        self._ksr.jsonrpcs.exec(json.dumps(request))
+        answer = json.loads(self._ksr.pv.gete("$jsonrpl(body)") or "{}")
+        if "result" not in answer:
+            reason = answer.get("error", {}).get("message", "no answer")
+            self._tell(f"{method} failed ({reason}): are kex, tmx and jsonrpcs loaded? no load is reported")
+        return answer.get("result")
+
+    def _tell(self, text: str) -> None:
+        """Log a fault, but not again and again."""
+        if text != self._told:
+            self._told = text
+            self._ksr.err(f"load report: {text}\n")
