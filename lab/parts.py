@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,8 +140,10 @@ class Phone(Kamailio):
 class Queue(Kamailio):
     """A downstream proxy that is a real queue: so many workers, exponential service times of a given mean."""
 
-    def __init__(self, folder: Path, phone: Phone, *, workers: int, service_ms: float, port: int = 0) -> None:
-        """Prepare; `phone` is where its calls go."""
+    def __init__(  # noqa: PLR0913
+        self, folder: Path, phone: Phone, *, workers: int, service_ms: float, port: int = 0, reports: bool = False
+    ) -> None:
+        """Prepare; `phone` is where its calls go, with `reports` it tells its load and asks for less in overload."""
         self.workers = workers
         self.service_ms = service_ms
         port = port or free_port()
@@ -153,6 +155,7 @@ class Queue(Kamailio):
             "QUEUE_SCRIPT": str(HOME / "lab" / "queue_proxy.py"),
             "QUEUE_PHONE": phone.uri,
             "QUEUE_CTL": f"unix:{folder}/{name}.ctl",
+            **({"QUEUE_REPORTS": "1"} if reports else {}),
         }
         super().__init__(name, HOME / "lab" / "queue.cfg", folder, port, variables, folder / f"{name}.ctl")
 
@@ -260,6 +263,7 @@ class CallReport:
     failed: int
     response_times_s: list[float]  # of timer 2, INVITE to 200, sorted
     log: str
+    refusal_times_s: list[float] = field(default_factory=list)  # of timer 3, INVITE to 503 or 500, sorted
 
     def percentile(self, part: float) -> float:
         """Return the response time below which `part` (0..1) of the calls lie, in seconds."""
@@ -312,13 +316,14 @@ class SippCaller(Process):
         last: Mapping[str, Any] = rows[-1] if rows else {}
         successful, failed = int(last.get("SuccessfulCall(C)") or 0), int(last.get("FailedCall(C)") or 0)
         errors = self._errors.read_text(errors="replace")[:4000] if self._errors.exists() else ""
-        return CallReport(status, successful + failed, successful, failed, self._times(), errors)
+        times, refusals = self._times("2"), self._times("3")
+        return CallReport(status, successful + failed, successful, failed, times, errors, refusals)
 
-    def _times(self) -> list[float]:
+    def _times(self, timer: str) -> list[float]:
         times: list[float] = []
         for path in self._folder_path.glob(f"{self._scenario_name}_{self.pid}_rtt*.csv"):
             rows = csv.reader(path.open(), delimiter=";")
-            times += [float(row[1]) / 1000 for row in rows if len(row) >= 3 and row[2].strip() == "2"]
+            times += [float(row[1]) / 1000 for row in rows if len(row) >= 3 and row[2].strip() == timer]
         return sorted(times)
 
 

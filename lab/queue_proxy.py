@@ -4,10 +4,16 @@ The queue's script: a call keeps its worker for an exponential time and is answe
 The answer names a phone as the call's other end, as that of a proxy would: the queue is busy with INVITEs alone.
 """
 
+import os
 import random
+import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "kemi"))
 
 import KSR
+from steelyard.edge.downstream_node import build
 
 US_PER_S = 1_000_000
 
@@ -15,13 +21,23 @@ US_PER_S = 1_000_000
 class QueueProxy:
     """Serves INVITEs slowly and everything else at once; retransmissions cost nothing."""
 
-    def child_init(self, _rank: int) -> int:
+    def __init__(self) -> None:
+        """Tell the load where it is asked for."""
+        self._downstream = build(KSR) if os.environ.get("QUEUE_REPORTS") else None
+
+    def child_init(self, rank: int) -> int:
         """Give each worker random numbers of its own."""
         random.seed()
-        return 0
+        return self._downstream.child_init(rank) if self._downstream else 0
+
+    def ksr_measure(self, msg: object, event: str) -> int:
+        """Watch the workers for a while."""
+        return self._downstream.ksr_measure(msg, event) if self._downstream else 1
 
     def ksr_request_route(self, _msg: object) -> int:
         """Serve one request."""
+        if self._downstream and self._downstream.on_request():
+            return 1
         method = KSR.pv.get("$rm")
         if method == "INVITE":
             self._serve()

@@ -32,6 +32,7 @@ from .weight import (
 WEIGHT_UPDATE_PERIOD_S: Final = 1.0  # gRFC A58
 LEAST_WEIGHT: Final = 1e-9  # a turn is 1 / weight
 PANIC_ATTEMPTS: Final = 8
+OVERLOAD_OVER_S: Final = 10.0  # without it before it is told to be over: at the brink it comes and goes
 HOLD_MIN: Final = 0.2
 HOLD_MAX: Final = 5.0
 
@@ -110,16 +111,19 @@ class Balancer(Roster):
         return Decision(snapshot, standings, probes, events, self._overload_percent(now_s))
 
     def _look_at_throttles(self, throttled: Callable[[str], Throttled], now_s: float) -> None:
+        """Take the overload control in force; its beginning is told, and its end once it has lasted."""
         for uri, observed in self._observed.items():
             seen = throttled(address_of(uri))
-            before = observed.throttle
             observed.on_throttled(seen.throttle, seen.shed, now_s=now_s)
-            if (before is None) is not (seen.throttle is None):
+            if seen.throttle is not None:
+                if observed.overload_s is None:
+                    self._dirty = True
+                    self._event("overload", uri, f"asks by overload control for {seen.throttle.in_words}")
+                observed.overload_s = now_s
+            elif observed.overload_s is not None and now_s - observed.overload_s >= OVERLOAD_OVER_S:
+                observed.overload_s = None
                 self._dirty = True
-                if seen.throttle is None:
-                    self._event("overload over", uri, f"{seen.shed} requests were kept from it so far")
-                else:
-                    self._event("overload", uri, f"asks by overload control: {seen.throttle.in_words}")
+                self._event("overload over", uri, f"{seen.shed} requests have been kept from it since it joined")
 
     def _overload_percent(self, now_s: float) -> int:
         """

@@ -55,6 +55,7 @@ class Observed:
     agent: LoadReport = field(default_factory=LoadReport)  # the agent's word: percent, state, down
     hold_time: DecayedMean = field(default_factory=lambda: DecayedMean(HOLD_DECAY_S))  # seconds, while not crowded
     throttle: Throttle | None = None  # overload control in force towards it
+    overload_s: float | None = None  # when overload control was last in force, until that is told to be over
     shed: int = 0  # requests that were kept from it
     shed_per_s: DecayedSum = field(default_factory=lambda: DecayedSum(SHED_DECAY_S))
     retry_after_until_s: float = 0.0

@@ -1,8 +1,7 @@
 """
 A server's own overload: how much its clients are to shed, what its responses say of it, and who does not listen.
 
-Utilization goes in every quarter of a second or so, a loss in percent comes out: RFC 6357's control function, with the
-update rule pass' = pass * target / utilization.
+Utilization and the queue go in every quarter of a second, a loss in percent comes out: RFC 6357's control function.
 Does not know how utilization is measured, who offered to listen or how a request is rejected.
 Source: RFC 6357 section 6, RFC 7339 sections 4, 5 and 11. The constants of LossControl are those with which
 tests/unit/test_overload.py simulates it.
@@ -17,12 +16,16 @@ from .feedback import Algorithm, Feedback, Seq
 from .throttle import shed_probability
 
 SMOOTHING_S: Final = 0.8  # one sample a quarter of a second, noisy by 4 %: about 27 % of each counts
+TOLERATED_WAIT_S: Final = 0.1
+CERTAIN_WAIT_S: Final = 0.25  # no burst that need be shed makes a longer queue than that
+DRAINED_WITHIN_S: Final = 1.5
+DECLARED_AFTER: Final = 4  # updates above the target in a row: a burst that fills all workers for a second is none
 LEAST_PASS: Final = 0.01  # something must get through, or nothing would tell that the overload is over
-LEAST_STEP: Final = 0.5
-MOST_STEP: Final = 1.25
-LEAST_UTILIZATION: Final = 0.01  # avoids a division by zero
-MOST_EXCESS: Final = 0.1  # the deepest cut for saturation in one step; deeper ones overshoot by more than 10 points
-DECLARED_AFTER: Final = 2  # updates above the target in a row
+LEAST_TARGET: Final = 0.4  # while a queue is worked off
+LEAST_DEMAND: Final = 0.01  # avoids a division by zero
+MOST_GROWTH: Final = 1.25  # in one update: a moment of silence is not the end of an overload
+FULL: Final = 0.99
+UNSEEN: Final = 1.2  # what a full server is taken to be offered where its queue cannot be seen
 
 VALIDITY_MS: Final = 1000
 RENEW_S: Final = 0.5  # a client lets feedback of a number it knows expire, so a new one comes at half the validity
@@ -37,21 +40,21 @@ MOST_CLIENTS: Final = 1000
 
 class LossControl:
     """
-    The share of demand that must be shed to hold utilization at its target.
+    The share of demand that must be shed to hold utilization at its target, and to work off what waits.
 
-    Smoothing is by an exponent: utilization over pass is demand, which does not move when pass does, so that a
-    geometric mean of it lags behind demand and not behind the control's own doing. A server measured as full may be
-    offered twice that much, which the plain rule would take many seconds to find out. By how much utilization exceeds
-    the middle between target and 1 is therefore added up, and while it is above the target the sum is the least cut.
+    A full server is as full at twice its capacity as at three times it. What comes in shows in the queue: its growth
+    and what is worked off together are the arrivals, the arrivals over the share let through are the demand, and the
+    target over the demand is the share to let through. A queue that has built up lowers the target until it is gone.
     """
 
     def __init__(self, target: float = 0.95) -> None:
         """Start without overload; `target` is the utilization to hold, 0..1."""
         self._target = target
-        self._pass = 1.0
+        self._pass = self._last_pass = 1.0
         self._overloaded = False
         self._above = 0  # updates in a row
-        self._excess = 0.0
+        self._wait_s = 0.0
+        self._demand = 0.0  # over capacity
         self._at_s: float | None = None
 
     @property
@@ -59,24 +62,40 @@ class LossControl:
         """What is to be shed now, 0..99."""
         return round(100 * (1.0 - self._pass))
 
-    def update(self, utilization: float, *, now_s: float) -> None:
-        """Take the mean utilization since the last update, >= 0 and finite; above 1 where demand is estimated."""
-        elapsed_s = max(now_s - self._at_s, 0.0) if self._at_s is not None else 0.0
+    def update(self, utilization: float, wait_s: float | None = None, *, now_s: float) -> None:
+        """
+        Take what was seen since the last update.
+
+        Args:
+            utilization: mean of the time since, 0..1.
+            wait_s: how long a request that comes now waits until a worker takes it; None where no queue can be seen.
+            now_s: monotonic seconds.
+        """
+        elapsed_s = now_s - self._at_s if self._at_s is not None else 0.0
         self._at_s = now_s
-        above = utilization > self._target
-        self._above = self._above + 1 if above else 0
-        self._excess = min(max(self._excess + utilization - (1.0 + self._target) / 2, 0.0), MOST_EXCESS)
-        self._overloaded = self._overloaded or self._above >= DECLARED_AFTER
-        if not self._overloaded:
+        if elapsed_s <= 0:
             return
+        arrivals = self._arrivals(utilization, wait_s, elapsed_s)
+        self._wait_s = wait_s or 0.0
+        demand = arrivals / ((self._pass + self._last_pass) / 2)  # what came had mostly heard of one of the last two
         gain = 1.0 - math.exp(-elapsed_s / SMOOTHING_S)
-        step = (self._target / max(utilization, LEAST_UTILIZATION)) ** gain
-        if above:
-            step = min(step, 1.0 - self._excess)
-        self._pass = min(max(self._pass * min(max(step, LEAST_STEP), MOST_STEP), LEAST_PASS), 1.0)
-        if self._pass >= 1.0:
-            self._overloaded = False
-            self._above = 0
+        self._demand += gain * (demand - self._demand)
+        waits = max(self._wait_s - TOLERATED_WAIT_S, 0.0)
+        self._above = self._above + 1 if utilization > self._target else 0
+        if not self._overloaded and (self._above >= DECLARED_AFTER or waits > CERTAIN_WAIT_S):
+            self._overloaded = True
+        self._last_pass = self._pass
+        if self._overloaded:
+            target = max(self._target - waits / DRAINED_WITHIN_S, LEAST_TARGET)
+            wanted = target / max(self._demand, LEAST_DEMAND)
+            self._pass = min(max(wanted, LEAST_PASS), self._pass * MOST_GROWTH, 1.0)
+            self._overloaded = self._pass < 1.0
+
+    def _arrivals(self, utilization: float, wait_s: float | None, elapsed_s: float) -> float:
+        """Return what came since the last update, over what could have been served in that time."""
+        if wait_s is None:
+            return utilization if utilization < FULL else UNSEEN
+        return max(utilization + (wait_s - self._wait_s) / elapsed_s, 0.0)
 
 
 class Announcer:

@@ -127,19 +127,20 @@ class Picker:
         """Say whether there is a destination not yet tried; nobody's turn is taken."""
         return any(key not in tried for key in self._entries)
 
-    def pick(self, in_flight: InFlight, tried: Collection[str] = ()) -> Entry | None:
+    def pick(self, in_flight: InFlight, tried: Collection[str] = (), *, by_turns: bool = False) -> Entry | None:
         """
         Pick a destination not yet tried, from the first tier that has one.
 
         Args:
             in_flight: key -> requests sent and not answered, over all workers, >= 0.
             tried: keys that have had this request.
+            by_turns: whatever the rule, so that each gets the share of its weight.
 
         Returns:
             A destination, or None when all have been tried.
         """
         for tier in self._tiers.values():
-            entry = tier.pick(self._rule, in_flight, tried)
+            entry = tier.pick(Rule.TURNS if by_turns else self._rule, in_flight, tried)
             if entry is not None:
                 return entry
         return None

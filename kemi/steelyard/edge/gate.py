@@ -5,7 +5,7 @@ The client side of RFC 7339 and RFC 7415. Does not pick; says yes or no to a pic
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from ..core.feedback import Algorithm, BadFeedback, read_feedback
@@ -31,6 +31,11 @@ class Gate:
         self._clock_us = clock_us
         self._rng = rng
         self._mix = Mix()
+        self._credit: dict[tuple[str, bool], float] = {}  # of destinations, by address and category
+
+    def refresh(self, addresses: Collection[str]) -> None:
+        """Forget servers that are no destinations any more."""
+        self._credit = {key: credit for key, credit in self._credit.items() if key[0] in addresses}
 
     def on_request(self, *, priority: bool) -> None:
         """Count a request for the mix of ordinary ones and others."""
@@ -46,18 +51,38 @@ class Gate:
             jitter = self._rng.random() - 0.5
             passes = self._throttles.admits(address, throttle, now_us, jitter, priority=priority)
         else:
-            lot = self._rng.random()
-            passes = lot >= shed_probability(throttle.oc, self._mix.ordinary_percent, priority=priority)
+            passes = self._is_due(address, throttle.oc, priority=priority)
         if not passes:
             self._throttles.count_shed(address)
         return passes
 
+    def _is_due(self, address: str, oc: int, *, priority: bool) -> bool:
+        """
+        Let one through whenever the shares let through of those that asked add up to one.
+
+        As many as by lot (RFC 7339 section 5.5), but evenly: a full server's queue is the shorter for it.
+        """
+        shed = shed_probability(oc, self._mix.ordinary_percent, priority=priority)
+        credit = self._credit.get((address, priority), self._rng.random()) + 1.0 - shed
+        passes = credit >= 1.0
+        self._credit[address, priority] = credit - passes
+        return passes
+
+    def is_anybody_in_overload(self) -> bool:
+        """
+        Say whether any server asks for anything to be kept from it, or did a moment ago.
+
+        What is kept is a part of what would have been sent: picks by the in-flight count, which is low where much was
+        shed, would offer ever more to whoever sheds most.
+        """
+        return self._throttles.is_any_resting(self._clock_us())
+
     def is_in_overload(self, address: str) -> bool:
-        """Say whether a server asks for anything to be kept from it."""
-        return self._throttles.in_force(address, self._clock_us()) is not None
+        """Say whether a server asks for anything to be kept from it, or did a moment ago."""
+        return self._throttles.is_resting(address, self._clock_us())
 
     def in_overload(self, entries: Iterable[Entry]) -> list[str]:
-        """Return the keys of the destinations that ask for anything to be kept from them."""
+        """Return the keys of the destinations that cannot take what another one sheds."""
         return [entry.key for entry in entries if self.is_in_overload(entry.address)]
 
     def on_reply(self, address: str, via: str) -> str:

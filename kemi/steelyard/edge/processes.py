@@ -5,7 +5,9 @@ A worker that waits for a message sleeps in one known place of the kernel; aslee
 in the middle of its work. Does not know what follows from either.
 """
 
+import ipaddress
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +36,8 @@ class Worker:
         """
         self.pid = pid
         self.group = group
-        self._idle = TCP_IDLE if group.startswith("tcp") else UDP_IDLE
+        self.is_udp = group.startswith("udp")
+        self._idle = UDP_IDLE if self.is_udp else TCP_IDLE
         self._fd = os.open(proc / str(pid) / "wchan", os.O_RDONLY)
 
     def place(self) -> str:
@@ -48,6 +51,34 @@ class Worker:
     def close(self) -> None:
         """Look no more."""
         os.close(self._fd)
+
+
+def waiting_bytes(socket: str, proc: Path = Path("/proc")) -> int:
+    """
+    Return the kernel memory that messages take which wait in a UDP socket to be read.
+
+    Args:
+        socket: `address:port` as Kamailio names it, IPv6 in brackets.
+        proc: where the kernel shows its sockets.
+
+    Source: proc(5), rx_queue of net/udp and net/udp6; 0 for a socket that is not there.
+    """
+    host, _, port = socket.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+        wanted = f"{_kernel_hex(address)}:{int(port):04X}"
+        lines = (proc / "net" / ("udp6" if address.version == 6 else "udp")).read_text().splitlines()[1:]
+    except (OSError, ValueError):
+        return 0
+    rows = (line.split() for line in lines)
+    return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1] == wanted)
+
+
+def _kernel_hex(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return an address as the kernel prints it: each four bytes in the machine's own order."""
+    packed = address.packed
+    words = (packed[i : i + 4] for i in range(0, len(packed), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
 
 
 def cpu_s(pid: int, proc: Path = Path("/proc")) -> float:

@@ -16,12 +16,14 @@ from typing import Any, Final
 from ..core.load_report import write_header
 from ..core.overload import Announcer, Compliance, LossControl
 from ..core.workload import Busy, Counters, fields_of
-from .processes import NOT_SHOWN, Worker, cpu_s, machine_kb, memory_kb
+from .processes import NOT_SHOWN, Worker, cpu_s, machine_kb, memory_kb, waiting_bytes
 from .shared import Clients, Load
 
 WINDOW_S: Final = 1.0
 CONTROL_PERIOD_S: Final = 0.25
 LOOK_INTERVAL_S: Final = 0.008
+MESSAGE_BYTES: Final = 2304  # that a request of 0.6 to 1.5 KB takes in a socket's queue, by Linux
+LEAST_UTILIZATION: Final = 0.2  # below it, too little is seen to tell a capacity by
 COUNTERS: Final = (
     "core:rcv_requests",
     "sl:500_replies",
@@ -67,6 +69,7 @@ class Reporter:
         self._before: Counters | None = None
         self._window, self._period = Busy(), Busy()
         self._ticks = 0
+        self._capacity_rps: float | None = None  # by the last report that told it
         self._looks = self._shown = 0
         self._told = ""
 
@@ -82,11 +85,19 @@ class Reporter:
             self._before = self._count()
             self._window = Busy()
         else:
-            self._control.update(self._period.most_constrained(), now_s=now_s)
+            self._control.update(self._period.most_constrained(), self._wait_s(), now_s=now_s)
             self._announce(now_s)
         self._period = Busy()
         if self._before is not None and now_s - self._before.at_s >= WINDOW_S - CONTROL_PERIOD_S / 2:
             self._report()
+
+    def _wait_s(self) -> float | None:
+        """Return how long a request waits that comes now, by the fullest UDP socket; None where that cannot be told."""
+        sockets = {worker.group.partition(" ")[2] for worker in self._workers.values() if worker.is_udp}
+        if not sockets or not self._capacity_rps:
+            return None
+        waiting = max(waiting_bytes(socket, self._proc) for socket in sockets) / MESSAGE_BYTES
+        return waiting / self._capacity_rps
 
     def _look(self) -> None:
         for pid, worker in list(self._workers.items()):
@@ -110,6 +121,9 @@ class Reporter:
         else:
             fields = fields_of(before, counters, self._window, cpus=self._cpus)
             self._load.publish_report(write_header(fields), counters.at_s)
+            utilization, rps = fields["application_utilization"], fields["rps_fractional"]
+            if utilization >= LEAST_UTILIZATION and rps > 0:
+                self._capacity_rps = rps / utilization
         self._before, self._window = counters, Busy()
 
     def _look_is_blind(self, before: Counters, now: Counters) -> bool:

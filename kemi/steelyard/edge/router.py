@@ -182,7 +182,7 @@ class Router:
         return is_priority(sip.request_uri(), sip.header("Resource-Priority"), in_dialog=False)
 
     def _refuse(self, method: str, snapshot: Snapshot) -> None:
-        if any(self._gate.is_in_overload(entry.address) for entry in self._picker.entries()):
+        if snapshot.entries and self._gate.is_anybody_in_overload():
             # RFC 7339 section 5.10: without Retry-After. Counted by the gate; a line for each would be a flood.
             self._sip.answer_statefully(SERVICE_UNAVAILABLE, "Overload")
             return
@@ -205,6 +205,7 @@ class Router:
                 self._snapshot = decode(self._board.text())
                 self._picker.refresh(self._snapshot)
                 self._controlled = {e.address: e for e in self._snapshot.entries if e.overload_control}
+                self._gate.refresh(self._controlled)
             except ValueError as error:
                 self._sip.error(f"snapshot {version} cannot be read, the last one stays in force: {error}")
         return self._snapshot
@@ -217,8 +218,14 @@ class Router:
         of one never makes that of another worse; where all ask so, only what has priority is offered to each of them.
         """
         picker, gate, in_flight = self._picker, self._gate, self._in_flight.count
-        entry = picker.pick(in_flight, tried)
-        if entry is None or not entry.overload_control or gate.lets_pass(entry.address, priority=priority):
+        by_turns = gate.is_anybody_in_overload()
+        entry = picker.pick(in_flight, tried, by_turns=by_turns)
+        if (
+            entry is None
+            or not by_turns
+            or not entry.overload_control
+            or gate.lets_pass(entry.address, priority=priority)
+        ):
             return entry
         excluded = [*tried, entry.key]
         other = picker.pick(in_flight, {*excluded, *gate.in_overload(picker.entries())})

@@ -24,6 +24,7 @@ MAX_SECONDS_PER_SWEEP: Final = 60
 MAX_FACTS_PER_TICK: Final = 20_000
 ANSWER_TO_ACK_S: Final = 32  # RFC 3261's 64 x T1: no ACK comes later
 REPORT_LIFE_S: Final = 3.0
+REST_S: Final = 5  # after an overload: what others shed would only bring it back
 MAX_CLIENTS: Final = 2000
 BLAME_S: Final = 2  # renewed every second while it holds
 DIALOG_S: Final = 7200  # renewed by every request of the call
@@ -274,6 +275,18 @@ class Throttles:
         throttle = Throttle.decode(text)
         return throttle if throttle.in_force(now_us) else None
 
+    def is_resting(self, address: str, now_us: int) -> bool:
+        """Say whether anything is in force for a server, or was a moment ago: it takes nothing beyond its own share."""
+        return self._is_recent(f"{address} last", now_us)
+
+    def is_any_resting(self, now_us: int) -> bool:
+        """Say the same of any server at all."""
+        return self._is_recent("last", now_us)
+
+    def _is_recent(self, cell: str, now_us: int) -> bool:
+        last_s = self._htable.sht_get(OVERLOAD, cell) or 0
+        return bool(last_s) and now_us // _MICROSECONDS - last_s <= REST_S
+
     def take(self, address: str, feedback: Feedback, now_us: int) -> None:
         """Put what a response said in force, if it is news."""
         self._htable.sht_lock(OVERLOAD, address)
@@ -283,6 +296,9 @@ class Throttles:
             new = renewed(current, feedback, now_us)
             if new is not current:
                 self._htable.sht_sets(OVERLOAD, address, new.encode() if new is not None else "")
+                if new is not None and new.in_force(now_us):
+                    for cell in (f"{address} last", "last"):
+                        self._htable.sht_seti(OVERLOAD, cell, now_us // _MICROSECONDS)
         finally:
             self._htable.sht_unlock(OVERLOAD, address)
 
@@ -309,5 +325,5 @@ class Throttles:
 
     def forget(self, address: str) -> None:
         """Drop all that is known of a server."""
-        for cell in (address, f"{address} bucket", f"{address} shed"):
+        for cell in (address, f"{address} bucket", f"{address} shed", f"{address} last"):
             self._htable.sht_rm(OVERLOAD, cell)
