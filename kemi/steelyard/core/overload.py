@@ -48,8 +48,8 @@ class LossControl:
     """
 
     def __init__(self, target: float = 0.95) -> None:
-        """Start without overload; `target` is the utilization to hold, 0..1."""
-        self._target = target
+        """Start without overload; `target` is the utilization to hold, 0..1, and may be changed."""
+        self.target = target
         self._pass = self._last_pass = 1.0
         self._overloaded = False
         self._above = 0  # updates in a row
@@ -81,12 +81,12 @@ class LossControl:
         gain = 1.0 - math.exp(-elapsed_s / SMOOTHING_S)
         self._demand += gain * (demand - self._demand)
         waits = max(self._wait_s - TOLERATED_WAIT_S, 0.0)
-        self._above = self._above + 1 if utilization > self._target else 0
+        self._above = self._above + 1 if utilization > self.target else 0
         if not self._overloaded and (self._above >= DECLARED_AFTER or waits > CERTAIN_WAIT_S):
             self._overloaded = True
         self._last_pass = self._pass
         if self._overloaded:
-            target = max(self._target - waits / DRAINED_WITHIN_S, LEAST_TARGET)
+            target = max(self.target - waits / DRAINED_WITHIN_S, LEAST_TARGET)
             wanted = target / max(self._demand, LEAST_DEMAND)
             self._pass = min(max(wanted, LEAST_PASS), self._pass * MOST_GROWTH, 1.0)
             self._overloaded = self._pass < 1.0

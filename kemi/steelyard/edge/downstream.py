@@ -23,6 +23,7 @@ from .shared import Clients, Load
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+ANYBODY: Final = "any"
 NEVER_REFUSED: Final = frozenset({"ACK", "CANCEL"})  # no answer is possible, or it ends work (RFC 7200 section 5.3.2)
 
 
@@ -119,7 +120,7 @@ class Told:
         """
         Take where the networks stand, separated by spaces or commas, and where a bad one is told.
 
-        None means everybody; one that cannot be read, nobody.
+        `any` or none means everybody; one that cannot be read, nobody.
         """
         self._read = networks
         self._log = log
@@ -139,7 +140,8 @@ class Told:
 
     def _parse(self, text: str) -> list[Network] | None:
         try:
-            networks = [ipaddress.ip_network(word, strict=False) for word in re.split(r"[\s,]+", text) if word]
+            words = set(re.split(r"[\s,]+", text)) - {"", ANYBODY}
+            networks = [ipaddress.ip_network(word, strict=False) for word in words]
         except ValueError as error:
             self._log(f"steelyard_clients: {error}; expected networks such as 192.0.2.0/24; nobody is told the load")
             return []

@@ -82,13 +82,19 @@ class DownstreamNode:
         return answered
 
 
+def target_utilization(percent: str) -> float:
+    """Return the utilization to hold in an overload, 0.01 to 1, from its text in percent; the default for any other."""
+    usable = percent.isdecimal() and 1 <= int(percent) <= 100
+    return (int(percent) if usable else DEFAULT_TARGET_PERCENT) / 100
+
+
 def build(ksr: Any) -> DownstreamNode:  # noqa: ANN401 - Kamailio's module has no types
     """
     Wire a downstream proxy.
 
     Two shared variables of the pv module tune it, and may be changed while it runs with `kamcmd pv.shvSet`:
     `steelyard_target` (percent of utilization to hold in an overload, 95 when unset) and `steelyard_clients` (networks
-    that may be told the load, everybody when unset).
+    that may be told the load, everybody when unset or `any`).
     """
     kamailio, load, clients = Kamailio(ksr), Load(ksr), Clients(ksr)
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
@@ -99,9 +105,14 @@ def build(ksr: Any) -> DownstreamNode:  # noqa: ANN401 - Kamailio's module has n
     told = Told(lambda: variable("steelyard_clients"), kamailio.error)
     scripted = Downstream(kamailio, load, clients, told, time.monotonic, rng, forwarded=False)
     native = Downstream(kamailio, load, clients, told, time.monotonic, rng, forwarded=True)
-    target = variable("steelyard_target")
-    percent = int(target) if target.isdigit() and 1 <= int(target) <= 100 else DEFAULT_TARGET_PERCENT
     reporter = Reporter(
-        ksr, load, clients, time.monotonic, time.time, time.sleep, rng.random, target_utilization=percent / 100
+        ksr,
+        load,
+        clients,
+        lambda: target_utilization(variable("steelyard_target")),
+        time.monotonic,
+        time.time,
+        time.sleep,
+        rng.random,
     )
     return DownstreamNode(kamailio, scripted, native, reporter, rng)

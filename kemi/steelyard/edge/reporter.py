@@ -41,18 +41,19 @@ class Reporter:
         ksr: Any,  # noqa: ANN401 - Kamailio's module has no types
         load: Load,
         clients: Clients,
+        target_utilization: Callable[[], float],
         clock_s: Callable[[], float],
         unix_s: Callable[[], float],
         sleep: Callable[[float], None],
         random: Callable[[], float],
         *,
-        target_utilization: float,
         proc: Path = Path("/proc"),
     ) -> None:
-        """Take Kamailio's API, the shared cells, the monotonic and the wall clock, and the jitter's randomness."""
+        """Take Kamailio's API, the shared cells, the utilization to hold, two clocks, a sleep and randomness."""
         self._ksr = ksr
         self._load = load
         self._clients = clients
+        self._target_utilization = target_utilization
         self._clock_s = clock_s
         self._unix_s = unix_s
         self._sleep = sleep
@@ -62,7 +63,7 @@ class Reporter:
         self._machine_kb = machine_kb(proc)
         self._workers: dict[int, Worker] = {}
         self._pids: list[int] = []
-        self._control = LossControl(target_utilization)
+        self._control = LossControl()
         self._announcer = Announcer()
         self._compliance = Compliance()
         self._counted: dict[str, int] = {}  # requests of each client
@@ -85,6 +86,7 @@ class Reporter:
             self._before = self._count()
             self._window = Busy()
         else:
+            self._control.target = self._target_utilization()
             self._control.update(self._period.most_constrained(), self._wait_s(), now_s=now_s)
             self._announce(now_s)
         self._period = Busy()
