@@ -2,6 +2,7 @@
 
 from steelyard.core.balancer import Balancer
 from steelyard.core.declared import HASHES, Declared, read_list
+from steelyard.core.roster import Throttled
 
 A, B, C = (f"sip:192.0.2.{number}:5060" for number in (1, 2, 3))
 
@@ -19,6 +20,7 @@ class Balanced:
 
     def __init__(self, weights=None, **hashes):
         self.balancer = Balancer()
+        self.throttled = {}  # by address
         self.snapshot = None
         self.standings = ()
         self.probes = {}
@@ -33,7 +35,11 @@ class Balanced:
 
     def decide(self, now_s, in_flight=()):
         """Decide, and keep what was published."""
-        decision = self.balancer.decide(lambda key: dict(in_flight).get(key, 0), now_s=now_s)
+        decision = self.balancer.decide(
+            lambda key: dict(in_flight).get(key, 0),
+            lambda address: self.throttled.get(address, Throttled(None, 0)),
+            now_s=now_s,
+        )
         self.snapshot = decision.snapshot if decision.snapshot is not None else self.snapshot
         self.standings = decision.standings if decision.standings is not None else self.standings
         self.probes = decision.probes if decision.probes is not None else self.probes
@@ -54,6 +60,15 @@ class Balanced:
         self.balancer.on_ping(call_id, uri, sent_s=now_s)
         if response_time_s is not None:
             self.balancer.on_pong(call_id, status, received_s=now_s + response_time_s)
+
+    def report(self, uri, header, *, now_s, source="192.0.2.1"):
+        """Send a ping, and file an answer with a load report in it."""
+        self.balancer.on_ping("ping", uri, sent_s=now_s)
+        self.balancer.on_pong("ping", 200, source, header, received_s=now_s)
+
+    def told(self, kind):
+        """Return (destination, reason) of the events of a kind."""
+        return [(event.destination, event.reason) for event in self.events if event.kind == kind]
 
     def fall(self, uri, *, now_s, times=3):
         """Lose so many pings; each is overdue 1.1 s later, when the next decision is made."""

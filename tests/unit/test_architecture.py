@@ -14,7 +14,7 @@ CORE = sorted((KEMI / "steelyard" / "core").rglob("*.py"))
 EDGE = sorted((KEMI / "steelyard" / "edge").rglob("*.py"))
 ALL = sorted(KEMI.rglob("*.py"))
 
-ARMING = {"arm": 2, "arm_probe": 1}  # methods of Kamailio and how many callbacks each is given first
+ARMING = {"arm": 2, "arm_probe": 1, "arm_dialog": 1}  # methods of Kamailio and how many callbacks each is given first
 
 # The outside world as the standard library offers it: clocks, randomness, files, processes, network, logging.
 OUTSIDE = {
@@ -70,11 +70,9 @@ def with_import_of(name, paths):
     return found
 
 
-def configured():
-    """Return the callback names that kamailio.cfg gives to modules and to the KEMI engine."""
-    text = "\n".join(
-        line for line in (ROOT / "kamailio.cfg").read_text().splitlines() if not line.lstrip().startswith("# ")
-    )
+def configured(config="kamailio.cfg"):
+    """Return the callback names that a configuration gives to modules and to the KEMI engine."""
+    text = "\n".join(line for line in (ROOT / config).read_text().splitlines() if not line.lstrip().startswith("# "))
     names = re.findall(r'"event_callback",\s*"([^"]+)"', text)
     names += re.findall(r'"rtimer",\s*"exec",\s*"[^"]*route=([^;"]+)', text)
     names += re.findall(r'^kemi\.\w+_callback\s*=\s*"([^"]+)"', text, re.MULTILINE)
@@ -96,10 +94,10 @@ def armed(source):
     return {argument.value for argument in arming(source) if isinstance(argument, ast.Constant)}
 
 
-def callbacks():
-    """Return the methods of ControlNode that carry the prefix of callbacks."""
-    tree = ast.parse((KEMI / "steelyard" / "edge" / "node.py").read_text())
-    (node,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "ControlNode")
+def callbacks(file="node", name="ControlNode"):
+    """Return the methods of a class that carry the prefix of callbacks."""
+    tree = ast.parse((KEMI / "steelyard" / "edge" / f"{file}.py").read_text())
+    (node,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
     return {n.name for n in node.body if isinstance(n, ast.FunctionDef) and n.name.startswith("ksr_")}
 
 
@@ -158,7 +156,8 @@ def test_redis_is_imported_by_the_store_alone():
 def test_nothing_but_loaded_scripts_and_the_package_is_directly_in_kemi():
     """A .py file there shadows the module of that name, so that only what a .cfg file loads may be there."""
     configs = [*ROOT.glob("*.cfg"), *ROOT.glob("*/*.cfg")]
-    loaded = {name for path in configs for name in re.findall(r'"load",\s*"[^"]*kemi/(\w+\.py)"', path.read_text())}
+    pattern = r'"load",\s*"[^"]*(?:kemi|STEELYARD_KEMI\))/(\w+\.py)"'
+    loaded = {name for path in configs for name in re.findall(pattern, path.read_text())}
     present = {path.name for path in KEMI.iterdir() if path.name != "__pycache__"}
     assert {"steelyard", *loaded} == present
 
@@ -174,6 +173,12 @@ def test_every_callback_that_exists_is_configured_or_armed():
     """ksr_request_route is the one that Kamailio calls without being told."""
     names = configured().union(*(armed(path.read_text()) for path in EDGE))
     assert callbacks() == names | {"ksr_request_route"}
+
+
+def test_every_callback_of_a_downstream_proxy_is_configured_or_armed():
+    """The other script's; ksr_request_route is called without being told."""
+    names = configured("examples/load-report.cfg") | armed((KEMI / "steelyard" / "edge" / "plain_proxy.py").read_text())
+    assert callbacks("downstream_node", "DownstreamNode") == names | {"ksr_request_route"}
 
 
 def test_callbacks_are_armed_by_plain_texts():

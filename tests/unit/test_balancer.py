@@ -2,6 +2,7 @@
 
 import pytest
 from steelyard.core.balancer import Probe
+from steelyard.core.settings import ProbeMethod
 
 from tests.unit.balanced import A, B, Balanced, C
 
@@ -210,7 +211,7 @@ def test_a_destination_in_maint_is_not_probed():
 def test_a_destination_that_is_not_probed_has_an_interval_of_0():
     """probe_method none, for the set or for one."""
     balanced = Balanced({A: 1, B: 1}, settings={f"probe_method@{A}": "none"})
-    assert {A: Probe(0.0, 1.0), B: Probe(1.0, 1.0)} == balanced.probes
+    assert {A: Probe(0.0, 1.0, ProbeMethod.NONE), B: Probe(1.0, 1.0)} == balanced.probes
 
 
 def test_a_destination_that_stays_down_is_probed_ever_less_often():

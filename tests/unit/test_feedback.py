@@ -12,6 +12,7 @@ from steelyard.core.feedback import (
     Feedback,
     offers,
     read_feedback,
+    split_first,
     strip,
     top_parameters,
     write_feedback,
@@ -314,3 +315,17 @@ def test_c11_c12_nothing_is_left_to_take_out(text):
 def test_c11_c12_what_was_added_is_taken_out_again(feedback):
     """The header is then as it was."""
     assert f"{VIA}, {NEXT}" == strip(f"{VIA}{write_feedback(feedback)}, {NEXT}{write_offer(BOTH)}")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("SIP/2.0/UDP a;branch=1", ("SIP/2.0/UDP a;branch=1", "")),
+        ("SIP/2.0/UDP a;branch=1, SIP/2.0/UDP b", ("SIP/2.0/UDP a;branch=1", ", SIP/2.0/UDP b")),
+        ('SIP/2.0/UDP a;x="1,2";y,SIP/2.0/UDP b,c', ('SIP/2.0/UDP a;x="1,2";y', ",SIP/2.0/UDP b,c")),
+        ("", ("", "")),
+    ],
+)
+def test_the_first_via_is_cut_off_at_a_comma_outside_quotes(header, expected):
+    """Both parts together are the header."""
+    assert expected == split_first(header)

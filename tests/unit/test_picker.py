@@ -288,3 +288,22 @@ def test_asking_who_is_left_takes_nobodys_turn():
         assert asked.has_left(["d0", "d1"])
         assert not asked.has_left(["d0", "d1", "d2"])
         assert silent.pick(_idle).key == asked.pick(_idle).key
+
+
+def test_who_holds_requests_longer_takes_more_of_them_at_once():
+    """The in-flight count is held against the room, which is the weight times how long a request stays."""
+    slow, fast = Entry("d0", "sip:0", 1.0, hold=3.0), Entry("d1", "sip:1", 1.0)
+    assert "d0" == _picker([slow, fast]).pick({"d0": 5, "d1": 3}.__getitem__).key
+    assert "d1" == _picker([slow, fast]).pick({"d0": 12, "d1": 3}.__getitem__).key
+
+
+def test_turns_can_be_asked_for_whatever_the_rule():
+    """While what is shed is a part of what each would get, each must get its share of the asking."""
+    picker = _picker(_entries(1, 3))
+    busy = {"d0": 0, "d1": 100}.__getitem__
+    assert Counter(d0=10, d1=30) == Counter(picker.pick(busy, by_turns=True).key for _ in range(40))
+
+
+def test_all_entries_can_be_looked_at():
+    """Those of every tier."""
+    assert {"d0", "d1"} == {entry.key for entry in _picker(_entries(1, 1)).entries()}

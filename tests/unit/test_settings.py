@@ -32,7 +32,9 @@ RANGES = {
 }
 WORDS = {
     "policy": ["adaptive", "weighted", "round-robin"],
-    "probe_method": ["options", "none"],
+    "probe_method": ["options", "invite", "none"],
+    "overload_control": ["on", "off"],
+    "load_reports": ["on", "off"],
     "first_reply": ["any", "beyond-100"],
 }
 OF_THE_SET_ALONE = {"policy", "threshold_cps", "panic_percent", "max_attempts"}
@@ -61,6 +63,8 @@ def test_the_defaults_are_those_the_operator_is_promised():
         "no_response_s": 2.0,
         "max_attempts": 3,
         "retry_after_cap_s": 300.0,
+        "overload_control": "on",
+        "load_reports": "on",
     } == defaults()
 
 
