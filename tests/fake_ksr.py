@@ -40,8 +40,14 @@ EXPORTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "remove": ("s", "int"),
         "get": ("s", "xval"),
         "gete": ("s", "xval"),
+        "get_idx": ("si", "xval"),
+        "append_to_reply": ("s", "int"),
         "is_present": ("s", "int"),
     },
+    "pvx": {"xavp_child_sets": ("sss", "int")},
+    "corex": {"via_add_xavp_params": ("i", "int")},
+    "textops": {"replace_hdrs_str": ("sss", "int")},
+    "textopsx": {"msg_apply_changes": ("", "int")},
     "htable": {
         "sht_get": ("ss", "xval"),
         "sht_gete": ("ss", "xval"),
@@ -51,6 +57,13 @@ EXPORTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "sht_inc": ("ss", "int"),
         "sht_dec": ("ss", "int"),
         "sht_rm": ("ss", "int"),
+        "sht_setxi": ("ssii", "int"),
+        "sht_lock": ("ss", "int"),
+        "sht_unlock": ("ss", "int"),
+        "sht_reset": ("s", "int"),
+        "sht_iterator_start": ("ss", "int"),
+        "sht_iterator_next": ("s", "int"),
+        "sht_iterator_end": ("s", "int"),
     },
     "mqueue": {
         "mq_add": ("sss", "int"),
@@ -68,6 +81,7 @@ EXPORTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "t_set_fr": ("ii", "int"),
         "t_set_disable_internal_reply": ("i", "int"),
         "t_is_canceled": ("", "int"),
+        "t_uac_send": ("ssssss", "int"),
     },
     "tmx": {"t_precheck_trans": ("", "int")},
     "sl": {"send_reply": ("is", "int")},
@@ -153,6 +167,9 @@ class Htable:
         """Take the tables and the clock, in Unix seconds."""
         self._tables = tables
         self._clock_s = clock_s
+        self._iterators: dict[str, Iterator[str]] = {}
+        self.iterated: dict[str, tuple[str, str | int]] = {}  # what each iterator is at
+        self.locked: list[tuple[str, str]] = []
 
     def sht_get(self, name: str, key: str) -> str | int | None:
         table = self._tables.get(name)
@@ -180,6 +197,38 @@ class Htable:
         if grows and expire_s > 0:
             expires_s = 0  # ht_set_cell_ex() of 5.6.3 writes the time into the cell that it frees
         table.cells[key] = value, expires_s
+        return 1
+
+    sht_setxi = sht_setxs
+
+    def sht_lock(self, name: str, key: str) -> int:
+        assert (name, key) not in self.locked, "a lock that is held is waited for, for ever"
+        self.locked.append((name, key))
+        return 1
+
+    def sht_unlock(self, name: str, key: str) -> int:
+        self.locked.remove((name, key))
+        return 1
+
+    def sht_reset(self, name: str) -> int:
+        self._tables[name].cells.clear()
+        return 1
+
+    def sht_iterator_start(self, iterator: str, name: str) -> int:
+        self._iterators[iterator] = iter(list(self._tables[name].cells))
+        self.iterated[iterator + " table"] = (name, 0)
+        return 1
+
+    def sht_iterator_next(self, iterator: str) -> int:
+        key = next(self._iterators[iterator], None)
+        if key is None:
+            return -1
+        name = self.iterated[iterator + " table"][0]
+        self.iterated[iterator] = (key, self._tables[name].cells[key][0])
+        return 1
+
+    def sht_iterator_end(self, iterator: str) -> int:
+        del self._iterators[iterator]
         return 1
 
     def sht_inc(self, name: str, key: str) -> int:

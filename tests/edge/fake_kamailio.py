@@ -5,6 +5,7 @@ A test plays what is outside of the server and reads what left it. Does not know
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,12 @@ from typing import Any, Final
 from tests.edge import fake_sip
 from tests.edge.fake_sip import Answer, Message, Ping, Sent, Transaction, Unsendable
 from tests.fake_ksr import FakeKSR, Htable, Mqueue, read_queues, read_tables
+
+# What is of the message at hand.
+AT_HAND: Final = (
+    *("message", "route", "transaction", "uri", "next_hop", "uri_is_new", "branch_index", "branch_flags", "reply_code"),
+    *("drop", "armed", "avps", "xavps", "via_flag", "lumps", "reply_lines"),
+)
 
 DISPATCHER_FLAGS: Final = {0: "AX", 1: "IX", 4: "DX", 8: "AP"}
 
@@ -30,6 +37,7 @@ class FakeKamailio:
         self.sent: list[Sent] = []  # what left, in order
         self.cancels: list[str] = []  # next hops that were sent a CANCEL
         self.answers: list[Answer] = []
+        self.passed_on: Message | None = None  # the last reply, as it went on
         self.retransmitted = 0  # answers repeated for retransmissions
         self.record_routed: list[str] = []  # Call-IDs
         self.routes_taken_off: list[str] = []  # Call-IDs
@@ -52,12 +60,25 @@ class FakeKamailio:
         self.armed: dict[str, Any] = {}
         self.transaction: Transaction | None = None
         self.avps: dict[str, list[str | int]] = {}
+        self.xavps: dict[str, str] = {}
+        self.via_flag = False
+        self.lumps: list[tuple[str, str]] = []  # changes of the message, in force once it is sent on
+        self.unchangeable = False  # msg_apply_changes fails
+        self.reply_lines: list[str] = []
+        self.local: list[Ping] = []  # requests of our own that left
+        self.version = "5.6.3"
+        self.shared_variables: dict[str, int | str] = {}
         self._pings = 0
+        self.htable = Htable(self.tables, lambda: self.now_s)
         models = {
             "": fake_sip.Core(self),
             "pv": fake_sip.Pv(self),
             "hdr": fake_sip.Hdr(self),
-            "htable": Htable(self.tables, lambda: self.now_s),
+            "htable": self.htable,
+            "pvx": fake_sip.Pvx(self),
+            "corex": fake_sip.Corex(self),
+            "textops": fake_sip.Textops(self),
+            "textopsx": fake_sip.Textopsx(self),
             "mqueue": Mqueue(self.queues),
             "tm": fake_sip.Tm(self),
             "tmx": fake_sip.Tmx(self),
@@ -93,6 +114,8 @@ class FakeKamailio:
             with self.at_hand(reply, "reply", transaction):
                 self.branch_index, self.branch_flags = sent.number, sent.branch_flags
                 getattr(self.script, sent.on_reply)(reply)
+                fake_sip.apply_lumps(self)
+        self.passed_on = reply
         late = transaction.status >= 200 or sent.last_status >= 200
         # A 200 to INVITE is passed on after another final answer, but not after a failure of its own branch.
         answers_call = 200 <= status < 300 and request.method == "INVITE"
@@ -115,22 +138,52 @@ class FakeKamailio:
         """Let dispatcher ping a destination."""
         self._pings += 1
         ping = Ping(uri, f"ping-{self._pings}")
-        with self.at_hand(Message("OPTIONS", uri, ping.call_id), "local"):
+        self._local(ping)
+        return ping
+
+    def send_local(self, method: str, uri: str, next_hop: str, headers: str) -> None:
+        """Send a request that the script makes, with its callback for local requests run in between."""
+        call_id = re.search(r"^Call-ID: (.*)\r$", headers, re.MULTILINE)
+        assert call_id, "the script names it"
+        ping = Ping(next_hop or uri, call_id[1], method, text=headers)
+        self._local(ping, uri)
+        self.local.append(ping)
+
+    def _local(self, ping: Ping, uri: str = "") -> None:
+        with self.at_hand(Message(ping.method, uri or ping.uri, ping.call_id), "local"):
             self.script.ksr_local_request(self.message, "tm:local-request")
             ping.dropped = self.drop
             ping.on_reply = self.armed.get("on_reply", "")
             ping.timeout_ms = self.armed.get("fr_ms", (0, 0))[1]
-        return ping
+            ping.headers, ping.offer, ping.avps = self.message.headers, self.offer(), self.avps
 
-    def pong(self, ping: Ping, status: int) -> None:
-        """Let a reply to a ping arrive."""
-        reply = Message("OPTIONS", "", ping.call_id, status=status)
+    def pong(self, ping: Ping, status: int, *, source: str = "127.0.0.1", to_tag: str = "", **headers: Any) -> None:
+        """Let a reply to a request of our own arrive."""
+        reply = Message(ping.method, "", ping.call_id, status=status, source=source, to_tag=to_tag)
+        reply.headers = {name.replace("_", "-"): value for name, value in headers.items()}
         with self.at_hand(reply, "reply"):
+            self.avps = ping.avps
             getattr(self.script, ping.on_reply)(reply)
+
+    def offer(self) -> str:
+        """Return what our Via of the request at hand says beside its branch."""
+        return "".join(f";{name}={value}" for name, value in self.xavps.items()) if self.via_flag else ""
+
+    def outgoing_headers(self) -> dict[str, Any]:
+        """Return the headers of the request at hand as they leave."""
+        kept, self.message.headers = self.message.headers, dict(self.message.headers)
+        lumps = list(self.lumps)
+        fake_sip.apply_lumps(self)
+        headers, self.message.headers, self.lumps = self.message.headers, kept, lumps
+        return headers
 
     @contextmanager
     def at_hand(self, message: Message, route: str = "request", transaction: Transaction | None = None) -> Iterator:
-        """Make a message the one that the script reads."""
+        """Make a message the one that the script reads, and the one before it again afterwards."""
+        before = {name: getattr(self, name) for name in AT_HAND}
+        self.xavps = transaction.xavps if transaction else {}
+        self.via_flag = transaction.via_flag if transaction else False
+        self.lumps, self.reply_lines = [], []
         self.message, self.route, self.transaction = message, route, transaction
         self.uri, self.next_hop, self.uri_is_new = message.uri, "", route == "request"
         self.branch_index = self.branch_flags = self.reply_code = 0
@@ -139,7 +192,8 @@ class FakeKamailio:
         try:
             yield
         finally:
-            self.message, self.avps = _faked(), {}
+            for name, value in before.items():
+                setattr(self, name, value)
 
     def errors(self) -> list[str]:
         """Return what was logged as an error."""
@@ -151,7 +205,8 @@ class FakeKamailio:
         """Send an answer of a transaction to its caller."""
         transaction.status = max(transaction.status, status)
         request = transaction.request
-        self.answers.append(Answer(status, reason, request.method, request.call_id, stateful=True))
+        via = next(iter(fake_sip.headers_of(request, "Via")), "")
+        self.answers.append(Answer(status, reason, request.method, request.call_id, stateful=True, via=via))
 
     def _end(self, sent: Sent, status: int) -> None:
         """Take a final negative reply: wait for other branches, else run the failure callback, else pass it on."""

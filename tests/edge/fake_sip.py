@@ -33,7 +33,8 @@ class Message:
     call_id: str = "call-1"
     branch: str = "z9hG4bK-1"  # of the caller's Via: what tells a retransmission from a new request
     to_tag: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str | list[str]] = field(default_factory=dict)  # several of one name as a list
+    source: str = "127.0.0.1"
     routed: bool = False  # its Route led here
     for_us: bool = False  # its Request-URI is the server's own address
     sane: bool = True
@@ -56,6 +57,8 @@ class Sent:
     last_status: int = 0
     stored: bool = False  # its final reply may still be picked
     reached: bool = True
+    offer: str = ""  # what was put into our Via
+    headers: dict[str, str | list[str]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -71,6 +74,8 @@ class Transaction:
     status: int = 0  # of the last answer
     cancelled: bool = False
     answers_by_itself: bool = True
+    xavps: dict[str, str] = field(default_factory=dict)
+    via_flag: bool = False  # as it was when the transaction began
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class Answer:
     method: str
     call_id: str
     stateful: bool
+    via: str = ""  # the caller's, as the answer has it
+    headers: tuple[str, ...] = ()  # lines appended
 
 
 @dataclass
@@ -90,6 +97,11 @@ class Ping:
 
     uri: str
     call_id: str
+    method: str = "OPTIONS"
+    headers: dict[str, str | list[str]] = field(default_factory=dict)  # added by the script
+    text: str = ""  # the headers it was made with
+    offer: str = ""
+    avps: dict[str, list[str | int]] = field(default_factory=dict)
     dropped: bool = False
     on_reply: str = ""
     timeout_ms: int = 0
@@ -135,6 +147,13 @@ class Pv(Model):
         if match := re.fullmatch(r"\$mq([kv])\((\w+)\)", name):
             fetched = k.queues[match[2]].fetched
             return (fetched["kv".index(match[1])] or None) if fetched else None
+        if match := re.fullmatch(r"\$hdrc\((.+)\)", name):
+            return len(headers_of(k.message, match[1]))
+        if match := re.fullmatch(r"\$shtit(key|val)\((\w+)\)", name):
+            return k.htable.iterated[match[2]][["key", "val"].index(match[1])]
+        if match := re.fullmatch(r"\$shv\((\w+)\)", name):
+            return k.shared_variables.get(match[1], 0)
+        contact = re.search(r"<([^>]*)>", str(k.message.headers.get("Contact", "")))
         user = re.fullmatch(r"sip:(?:([^@]*)@)?.*", k.uri)
         values: dict[str, str | int | None] = {
             "$rm": k.message.method,
@@ -148,6 +167,9 @@ class Pv(Model):
             "$bf": k.branch_flags,
             "$T_reply_code": k.reply_code,
             "$jsonrpl(body)": k.rpc_body or None,
+            "$version(num)": k.version,
+            "$si": k.message.source,
+            "$(ct{nameaddr.uri})": contact[1] if contact else None,
         }
         assert name in values, f"pseudo-variable {name} is not modelled"
         return values[name]
@@ -186,12 +208,21 @@ class Hdr(Model):
         self._k.message.headers[name] = value.strip()
         return 1
 
+    def append_to_reply(self, line: str) -> int:
+        assert line.endswith("\r\n"), f"a header without CRLF breaks the message: {line!r}"
+        self._k.reply_lines.append(line.strip())
+        return 1
+
     def remove(self, name: str) -> int:
         self._k.message.headers = {n: v for n, v in self._k.message.headers.items() if n.lower() != name.lower()}
         return 1
 
     def get(self, name: str) -> str | None:
-        return next((v for n, v in self._k.message.headers.items() if n.lower() == name.lower()), None)
+        return next(iter(headers_of(self._k.message, name)), None)
+
+    def get_idx(self, name: str, index: int) -> str | None:
+        found = headers_of(self._k.message, name)
+        return found[index] if -len(found) <= index < len(found) else None
 
     def gete(self, name: str) -> str:
         return self.get(name) or ""
@@ -200,8 +231,71 @@ class Hdr(Model):
         return 1 if self.get(name) is not None else -1
 
 
+def headers_of(message: Message, name: str) -> list[str]:
+    """Return all headers of a name."""
+    values = (v for n, v in message.headers.items() if n.lower() == name.lower())
+    return [text for value in values for text in (value if isinstance(value, list) else [value])]
+
+
+class Pvx(Model):
+    """The module pvx."""
+
+    def xavp_child_sets(self, root: str, name: str, value: str) -> int:
+        assert root == "via", "kamailio.cfg names it so"
+        self._k.xavps[name] = value
+        return 1
+
+
+class Corex(Model):
+    """The module corex."""
+
+    def via_add_xavp_params(self, on: int) -> int:
+        self._k.via_flag = bool(on)
+        return 1
+
+
+class Textops(Model):
+    """The module textops."""
+
+    def replace_hdrs_str(self, old: str, new: str, mode: str) -> int:
+        assert mode == "f"
+        self._k.lumps.append((old, new))
+        return 1  # also when nothing matches
+
+
+class Textopsx(Model):
+    """The module textopsx."""
+
+    def msg_apply_changes(self) -> int:
+        k = self._k
+        if k.route != "request" or k.unchangeable:
+            return -1
+        apply_lumps(k)
+        return 1
+
+
+def apply_lumps(k: "FakeKamailio") -> None:
+    """Make the message what it is once it is sent on."""
+    for old, new in k.lumps:
+        for name, value in k.message.headers.items():
+            texts = value if isinstance(value, list) else [value]
+            index = next((i for i, text in enumerate(texts) if old in text), None)
+            if index is not None:
+                texts = [text.replace(old, new, 1) if i == index else text for i, text in enumerate(texts)]
+                k.message.headers[name] = texts if isinstance(value, list) else texts[0]
+                break
+    k.lumps.clear()
+
+
 class Tm(Model):
     """The module tm."""
+
+    def t_uac_send(self, method: str, uri: str, next_hop: str, _socket: str, headers: str, body: str) -> int:
+        assert not body
+        if (next_hop or uri) in self._k.unsendable:
+            return -1
+        self._k.send_local(method, uri, next_hop, headers)
+        return 1
 
     def t_check_trans(self) -> int:
         k = self._k
@@ -232,7 +326,7 @@ class Tm(Model):
         if (message.branch, message.method) in k.transactions or message.branch in k.begun_by_another_worker:
             k.retransmitted += 1
             return 0
-        k.transaction = Transaction(message, k.avps)
+        k.transaction = Transaction(message, k.avps, xavps=k.xavps, via_flag=k.via_flag)
         k.transactions[message.branch, message.method] = k.transaction
         return 1
 
@@ -303,6 +397,7 @@ class Tm(Model):
         t = transaction
         names = {"on_reply": t.on_reply, "on_failure": t.on_failure, "no_response_ms": t.fr_ms[1]}
         sent = Sent(uri, t.request.method, len(t.branches), t, **names, branch_flags=k.branch_flags)
+        sent.offer, sent.headers = k.offer(), k.outgoing_headers()
         transaction.branches.append(sent)
         if uri in k.unsendable:
             sent.last_status, sent.reached = 408, False
@@ -317,7 +412,7 @@ class Tm(Model):
         if uri in k.unsendable:
             return -1
         if (k.message.branch, "INVITE") not in k.transactions:
-            k.sent.append(Sent(uri, "ACK"))
+            k.sent.append(Sent(uri, "ACK", offer=k.offer(), headers=k.outgoing_headers()))
         return 1
 
     def _cancel(self) -> int:
@@ -350,7 +445,11 @@ class Sl(Model):
             return Tm(k).t_reply(status, reason)
         if k.message.method == "ACK":
             return -1
-        k.answers.append(Answer(status, reason, k.message.method, k.message.call_id, stateful=False))
+        via = next(iter(headers_of(k.message, "Via")), "")
+        lines = tuple(k.reply_lines)
+        k.answers.append(
+            Answer(status, reason, k.message.method, k.message.call_id, stateful=False, via=via, headers=lines)
+        )
         return 1
 
 

@@ -6,11 +6,14 @@ from typing import Any
 
 from steelyard.core.picker import Picker
 from steelyard.core.snapshot import Entry, Snapshot, encode
+from steelyard.edge.gate import Gate
 from steelyard.edge.kamailio import Kamailio
 from steelyard.edge.node import ControlNode
 from steelyard.edge.pinger import Pinger
+from steelyard.edge.prober import Prober
+from steelyard.edge.probing import Pongs
 from steelyard.edge.router import Router
-from steelyard.edge.shared import Board, Dialogs, Facts, InFlight
+from steelyard.edge.shared import Board, Dialogs, Facts, InFlight, Load, Throttles
 
 from tests.edge.fake_kamailio import FakeKamailio
 from tests.edge.fake_sip import Message, Sent
@@ -32,11 +35,25 @@ class Rig:
         self.version = 0
         self.snapshots, self.probes = Board(ksr, "snapshot"), Board(ksr, "probes")
         self.in_flight, self.facts, self.dialogs = InFlight(ksr), Facts(ksr), Dialogs(ksr)
+        self.throttles, self.load = Throttles(ksr), Load(ksr)
         rng = random.Random(7)  # noqa: S311 - traffic
         picker = Picker(rng)
-        self.router = Router(sip, self.snapshots, self.in_flight, self.facts, self.dialogs, picker, self.clock_us)
-        self.pinger = Pinger(sip, self.probes, self.facts, self.clock_us, self.pass_time, rng)
-        self.node = ControlNode(sip, self.router, self.pinger, control, rng)
+        self.gate = Gate(self.throttles, sip.algorithms(), self.clock_us, rng)
+        self.router = Router(
+            sip,
+            self.snapshots,
+            self.in_flight,
+            self.facts,
+            self.dialogs,
+            picker,
+            self.gate,
+            self.load,
+            self.clock_us,
+        )
+        pongs = Pongs(sip, self.facts, self.gate)
+        self.pinger = Pinger(sip, self.probes, self.facts, pongs, self.clock_us, self.pass_time, rng)
+        self.prober = Prober(sip, self.probes, self.facts, pongs, self.clock_us, rng)
+        self.node = ControlNode(sip, self.router, self.pinger, self.prober, control, rng)
         server.script = self.node
 
     def clock_us(self) -> int:
@@ -74,7 +91,9 @@ class Rig:
 
 def entry(number: int, **fields: Any) -> Entry:
     """Return a destination, sip:127.0.0.1:500<number> with key d<number>."""
-    return Entry(**{"key": f"d{number}", "uri": uri(number), "weight": 1.0, **fields})
+    return Entry(
+        **{"key": f"d{number}", "uri": uri(number), "weight": 1.0, "address": f"127.0.0.1:500{number}", **fields}
+    )
 
 
 def uri(number: int) -> str:

@@ -1,11 +1,12 @@
 """The control process: facts and the operator's list in; snapshots, shares, events and dispatcher's list out."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+from steelyard.core.balancer import Probe
 from steelyard.core.snapshot import Snapshot, decode
+from steelyard.edge import probing
 from steelyard.edge.control import READ_INTERVAL_S, Control
 from steelyard.edge.kamailio import Kamailio
 from steelyard.edge.last_good import FILE_NAME, LastGood
@@ -26,6 +27,7 @@ class FakeStore:
         self.lists: dict[str, dict[str, str] | None] = {
             name: {} for name in ("weight", "state", "mode", "priority", "settings")
         }
+        self.pushed: dict[str, dict[str, str] | None] = {}
         self.away = ""  # why it cannot be used
         self.read_only = ""  # why it takes no writes
         self.no_events = ""  # why it takes no events
@@ -51,6 +53,11 @@ class FakeStore:
         self._use()
         self.readings += 1
         return {name: None if fields is None else dict(fields) for name, fields in self.lists.items()}
+
+    def read_reports(self, uris: list[str]) -> dict[str, dict[str, str] | None]:
+        """Return the pushed reports."""
+        self._use()
+        return {each: self.pushed.get(each, {}) for each in uris}
 
     def write_shares(self, shares: dict[str, float]) -> None:
         """Take the shares."""
@@ -105,6 +112,8 @@ class Process:
             rig.snapshots,
             rig.probes,
             rig.in_flight,
+            rig.throttles,
+            rig.load,
             rig.facts,
             store,
             Mirror(ksr, run_dir, "1", clock_s),
@@ -555,7 +564,7 @@ def test_pings_without_answer_take_a_destination_down_and_answers_bring_it_back(
     assert "IP" == process.server.dispatcher.flags[uri(1)]
     for number in range(2):
         process.rig.facts.put("ping", f"good-{number}", uri(1), process.rig.now_us)
-        process.rig.facts.put("pong", f"good-{number}", 200, process.rig.now_us + 3000)
+        process.rig.facts.put("pong", f"good-{number}", 200, process.rig.now_us + 3000, "127.0.0.1", "-")
         process.tick(1)
     assert {uri(1), uri(2)} == process.uris()
     assert "AP" == process.server.dispatcher.flags[uri(1)]
@@ -591,7 +600,7 @@ def test_facts_of_a_destination_that_left_are_harmless(process) -> None:
     process.tick(1)
     for fact in (("answer", key, 9, 1, 503, "9"), ("final", key, 503, "9"), ("silence", key), ("beyond", key, 1, 2)):
         process.rig.facts.put(*fact)
-    process.rig.facts.put("pong", "nobody", 200, 5)
+    process.rig.facts.put("pong", "nobody", 200, 5, "127.0.0.1", "-")
     process.tick(1)
     assert {uri(2)} == process.uris()
     assert [] == process.warnings()
@@ -654,14 +663,14 @@ def test_probes_are_published_for_the_pinger(process) -> None:
     """Interval and timeout of every destination, its own settings over the set's."""
     process.store.lists["settings"] = {"probe_timeout_s": "0.5", f"probe_interval_s@{uri(2)}": "7"}
     process.tick()
-    assert {uri(1): [1.0, 0.5], uri(2): [7.0, 0.5]} == json.loads(process.rig.probes.text())
+    assert {uri(1): Probe(1.0, 0.5), uri(2): Probe(7.0, 0.5)} == probing.decode(process.rig.probes.text())
     version = process.rig.probes.version()
     process.tick(3)
     assert version == process.rig.probes.version()
     process.store.lists["settings"] = {}
     process.tick(1)
     assert version < process.rig.probes.version()
-    assert [1.0, 1.0] == json.loads(process.rig.probes.text())[uri(2)]
+    assert Probe(1.0, 1.0) == probing.decode(process.rig.probes.text())[uri(2)]
 
 
 def test_a_destination_disabled_in_dispatcher_takes_no_calls(process) -> None:

@@ -24,6 +24,9 @@ CALLBACKS = {
     "ksr_local_request": (None, "tm:local-request"),
     "ksr_pong": (None,),
     "ksr_tick": (None, "rtimer"),
+    "ksr_probe_tick": (None, "rtimer"),
+    "ksr_probe_reply": (None,),
+    "ksr_dialog_reply": (None,),
 }
 
 
@@ -41,7 +44,7 @@ class Broken:
 def broken(server) -> ControlNode:
     """Return a node none of whose parts works."""
     rng = random.Random(1)  # noqa: S311 - traffic
-    server.script = ControlNode(Kamailio(server.ksr), Broken(), Broken(), Broken(), rng)
+    server.script = ControlNode(Kamailio(server.ksr), Broken(), Broken(), Broken(), Broken(), rng)
     return server.script
 
 

@@ -1,8 +1,8 @@
 """Which of dispatcher's pings leave, and when."""
 
-import json
-
 import pytest
+from steelyard.core.balancer import Probe
+from steelyard.edge import probing
 from steelyard.edge.pinger import MAX_GAP_S, ROUND_S, SPREAD_S, Pinger
 
 from tests.edge.rig import Rig, uri
@@ -22,7 +22,8 @@ class Fixed:
 def publish(rig: Rig, table: dict[str, tuple[float, float]]) -> None:
     """Publish the probes as the control process does: URI -> interval and timeout in seconds."""
     rig.version += 1
-    rig.probes.publish(rig.version, json.dumps(table))
+    probes = {uri: Probe(interval_s, timeout_s) for uri, (interval_s, timeout_s) in table.items()}
+    rig.probes.publish(rig.version, probing.encode(probes))
 
 
 def leave_times(rig: Rig, uris: list[str]) -> list[float]:
@@ -129,7 +130,7 @@ def test_pings_are_jittered_within_their_gap(rig) -> None:
     times = []
     for value in (0.0, 0.5):
         rig.server.script._pinger = Pinger(
-            rig.router._sip, rig.probes, rig.facts, rig.clock_us, rig.pass_time, Fixed(value)
+            rig.router._sip, rig.probes, rig.facts, rig.prober._pongs, rig.clock_us, rig.pass_time, Fixed(value)
         )
         times += leave_times(rig, [uri(1)])
         rig.pass_time(10)
@@ -152,7 +153,7 @@ def test_any_final_reply_is_an_answer(rig, status) -> None:
     rig.filed()
     rig.pass_time(0.03)
     rig.server.pong(ping, status)
-    assert [("pong", [ping.call_id, str(status), str(rig.now_us)])] == rig.filed()
+    assert [("pong", [ping.call_id, str(status), str(rig.now_us), "127.0.0.1", "-"])] == rig.filed()
 
 
 def test_a_provisional_reply_is_no_answer(rig) -> None:

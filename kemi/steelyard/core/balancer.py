@@ -59,10 +59,6 @@ class Decision:
     overload_percent: int = 0  # of what our own upstream sends us, to be kept away; 0 unless all destinations ask so
 
 
-def _unthrottled(_address: str) -> Throttled:
-    return Throttled(None, 0)
-
-
 class Balancer(Roster):
     """One destination set under control."""
 
@@ -77,7 +73,7 @@ class Balancer(Roster):
     # --- decisions ---
 
     def decide(
-        self, in_flight: Callable[[str], int], throttled: Callable[[str], Throttled] = _unthrottled, *, now_s: float
+        self, in_flight: Callable[[str], int], throttled: Callable[[str], Throttled], *, now_s: float
     ) -> Decision:
         """
         Bring weights, states and events up to date.

@@ -9,6 +9,7 @@ do not leave in one burst. Their answers are filed as facts by whichever worker 
 from collections.abc import Callable
 from typing import Final
 
+from ..core.balancer import Probe
 from ..core.load_report import QUERY
 from ..core.outcome import FIRST_FINAL
 from ..core.picker import Random
@@ -52,7 +53,7 @@ class Pinger:
         if self._table.refresh():
             self._sent_us = {uri: sent for uri, sent in self._sent_us.items() if uri in self._table.probes}
         probe = self._table.probes.get(uri)
-        if probe is None or probe.method is not ProbeMethod.OPTIONS or not self._is_due(uri, probe.interval_s):
+        if probe is None or not self._is_wanted(uri, probe):
             self._sip.drop()
             return
         self._await_turn()
@@ -70,6 +71,9 @@ class Pinger:
         """File the answer to a ping."""
         if self._sip.status() >= FIRST_FINAL:
             self._pongs.file(self._clock_us())
+
+    def _is_wanted(self, uri: str, probe: Probe) -> bool:
+        return probe.method is ProbeMethod.OPTIONS and probe.interval_s > 0 and self._is_due(uri, probe.interval_s)
 
     def _is_due(self, uri: str, interval_s: float) -> bool:
         sent_us = self._sent_us.get(uri)

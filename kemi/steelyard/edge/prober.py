@@ -56,9 +56,11 @@ class Prober:
                 self._due_us.pop(uri, None)
                 continue
             interval_us = probe.interval_s * 1e6
-            due_us = self._due_us.setdefault(uri, now_us + int(self._rng.random() * min(interval_us, 1e6)))
-            # A destination that is down is asked ever less often; when it comes up, the old date may be far off.
-            if min(due_us, now_us + int(interval_us * (1 + JITTER))) > now_us:
+            due_us = self._due_us.get(uri)
+            # A destination that was down was asked ever less often: when it comes up, the old date is far off.
+            if due_us is None or due_us > now_us + interval_us * (1 + JITTER):
+                due_us = self._due_us[uri] = now_us + int(self._rng.random() * min(interval_us, 1e6))
+            if due_us > now_us:
                 continue
             self._due_us[uri] = now_us + int(interval_us * (1 + JITTER * (2 * self._rng.random() - 1)))
             self._send(uri)
@@ -77,7 +79,9 @@ class Prober:
 
     def on_local_request(self) -> None:
         """Complete the probe that is about to leave."""
-        probe = self._table.probes[self._at]
+        probe = self._table.probes.get(self._at)
+        if probe is None:
+            return  # not ours
         if probe.asks_load:
             self._sip.append_header(QUERY)
         if probe.overload_control:
