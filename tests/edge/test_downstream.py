@@ -207,6 +207,8 @@ class Watched:
         self.processes: list[dict[str, Any]] = []
         self.fails = ""
         server.ksr._modules["jsonrpcs"]._model.exec = self.answer
+        (proc / "net").mkdir()
+        (proc / "meminfo").write_text("MemTotal: 1000 kB\n")
         self.reporter = Reporter(
             server.ksr,
             Load(server.ksr),
@@ -218,8 +220,6 @@ class Watched:
             random.Random(1).random,  # noqa: S311 - traffic
             proc=proc,
         )
-        (proc / "net").mkdir()
-        (proc / "meminfo").write_text("MemTotal: 1000 kB\n")
 
     def worker(self, pid: int, place: str, desc: str = "udp receiver child=0 sock=127.0.0.1:5060") -> None:
         """Add a process, asleep at a place of the kernel."""
