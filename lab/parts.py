@@ -141,9 +141,21 @@ class Queue(Kamailio):
     """A downstream proxy that is a real queue: so many workers, exponential service times of a given mean."""
 
     def __init__(  # noqa: PLR0913
-        self, folder: Path, phone: Phone, *, workers: int, service_ms: float, port: int = 0, reports: bool = False
+        self,
+        folder: Path,
+        phone: Phone,
+        *,
+        workers: int,
+        service_ms: float,
+        port: int = 0,
+        reports: bool = False,
+        constant: bool = False,
     ) -> None:
-        """Prepare; `phone` is where its calls go, with `reports` it tells its load and asks for less in overload."""
+        """
+        Prepare; `phone` is where its calls go.
+
+        With `reports` it tells its load and asks for less in overload, with `constant` each call takes as long.
+        """
         self.workers = workers
         self.service_ms = service_ms
         port = port or free_port()
@@ -156,6 +168,7 @@ class Queue(Kamailio):
             "QUEUE_PHONE": phone.uri,
             "QUEUE_CTL": f"unix:{folder}/{name}.ctl",
             **({"QUEUE_REPORTS": "1"} if reports else {}),
+            **({"QUEUE_CONSTANT": "1"} if constant else {}),
         }
         super().__init__(name, HOME / "lab" / "queue.cfg", folder, port, variables, folder / f"{name}.ctl")
 

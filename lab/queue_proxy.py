@@ -16,6 +16,7 @@ import KSR
 from steelyard.edge.downstream_node import build
 
 US_PER_S = 1_000_000
+CONSTANT = bool(os.environ.get("QUEUE_CONSTANT"))
 
 
 class QueueProxy:
@@ -53,7 +54,8 @@ class QueueProxy:
         status = KSR.pv.get("$shv(status)")
         KSR.htable.sht_inc("count", "calls")
         if status == 200:
-            time.sleep(random.expovariate(US_PER_S / KSR.pv.get("$shv(service_us)")))
+            mean_s = KSR.pv.get("$shv(service_us)") / US_PER_S
+            time.sleep(mean_s if CONSTANT else random.expovariate(1 / mean_s))
             KSR.hdr.append_to_reply(f"Contact: <{KSR.pv.get('$shv(phone)')}>\r\n")
         KSR.tm.t_reply(status, "OK" if status == 200 else "Busy Queue")
 

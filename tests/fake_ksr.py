@@ -167,9 +167,13 @@ class Htable:
         """Take the tables and the clock, in Unix seconds."""
         self._tables = tables
         self._clock_s = clock_s
-        self._iterators: dict[str, Iterator[str]] = {}
+        self._iterators: dict[str, tuple[str, Iterator[str] | None]] = {}  # table, and what is left of its keys
         self.iterated: dict[str, tuple[str, str | int]] = {}  # what each iterator is at
-        self.locked: list[tuple[str, str]] = []
+        self._locked: list[tuple[str, str]] = []
+
+    def held(self) -> list[object]:
+        """Return what keeps other processes waiting: cells that are locked, iterators that were not ended."""
+        return [*self._locked, *self._iterators]
 
     def sht_get(self, name: str, key: str) -> str | int | None:
         table = self._tables.get(name)
@@ -199,37 +203,54 @@ class Htable:
         table.cells[key] = value, expires_s
         return 1
 
-    sht_setxi = sht_setxs
+    def sht_setxi(self, name: str, key: str, value: int, expire_s: int) -> int:
+        return min(self.sht_setxs(name, key, value, expire_s), 0)  # unlike its siblings
 
     def sht_lock(self, name: str, key: str) -> int:
-        assert (name, key) not in self.locked, "a lock that is held is waited for, for ever"
-        self.locked.append((name, key))
+        """Lock a cell's slot; whoever holds it already does so once more."""
+        if name not in self._tables:
+            return -1
+        self._locked.append((name, key))
         return 1
 
     def sht_unlock(self, name: str, key: str) -> int:
-        self.locked.remove((name, key))
+        if name not in self._tables:
+            return -1
+        if (name, key) in self._locked:
+            self._locked.remove((name, key))
         return 1
 
     def sht_reset(self, name: str) -> int:
+        if name not in self._tables:
+            return -1
         self._tables[name].cells.clear()
-        return 1
+        return 0
 
     def sht_iterator_start(self, iterator: str, name: str) -> int:
-        self._iterators[iterator] = iter(list(self._tables[name].cells))
-        self.iterated[iterator + " table"] = (name, 0)
+        if name not in self._tables:
+            return -1
+        self._iterators[iterator] = (name, None)
+        self.iterated.pop(iterator, None)
         return 1
 
     def sht_iterator_next(self, iterator: str) -> int:
-        key = next(self._iterators[iterator], None)
-        if key is None:
+        """Go to the next cell, also to one that has expired; after the last one it begins again."""
+        if iterator not in self._iterators:
             return -1
-        name = self.iterated[iterator + " table"][0]
-        self.iterated[iterator] = (key, self._tables[name].cells[key][0])
+        name, keys = self._iterators[iterator]
+        cells = self._tables[name].cells
+        keys = iter(list(cells)) if keys is None else keys
+        key = next(keys, None)
+        self._iterators[iterator] = (name, None if key is None else keys)
+        if key is None:
+            self.iterated.pop(iterator, None)
+            return -1
+        self.iterated[iterator] = (key, cells[key][0])
         return 1
 
     def sht_iterator_end(self, iterator: str) -> int:
-        del self._iterators[iterator]
-        return 1
+        self.iterated.pop(iterator, None)
+        return 1 if self._iterators.pop(iterator, None) else -1
 
     def sht_inc(self, name: str, key: str) -> int:
         return self._add(name, key, 1)

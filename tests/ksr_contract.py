@@ -16,8 +16,14 @@ CONFIG = """
 modparam("htable", "htable", "counts=>size=4;initval=0")
 modparam("htable", "htable", "plain=>size=4")
 modparam("htable", "htable", "notes=>size=4;autoexpire=7200")
+modparam("htable", "htable", "clients=>size=4;autoexpire=3;initval=0")
+modparam("htable", "timer_interval", 600)
 modparam("mqueue", "mqueue", "name=facts;size=100")
 modparam("mqueue", "mqueue", "name=small;size=2")
+modparam("tm", "event_callback", "ksr_local_request")
+modparam("pv", "shvset", "contract_number=i:95")
+modparam("pv", "shvset", "contract_text=s:any")
+xavp_via_params="via"
 """
 
 Wait = Callable[[float], None]
@@ -91,6 +97,12 @@ def unknown_tables_answer_with_codes(ksr: Any, _wait: Wait) -> None:
     same(-1, ksr.htable.sht_setxs("nowhere", "a", "b", 1))
     same(-255, ksr.htable.sht_inc("nowhere", "a"))
     same(-1, ksr.htable.sht_rm("nowhere", "a"))
+    same(-1, ksr.htable.sht_setxi("nowhere", "a", 1, 1))
+    same(-1, ksr.htable.sht_lock("nowhere", "a"))
+    same(-1, ksr.htable.sht_unlock("nowhere", "a"))
+    same(-1, ksr.htable.sht_reset("nowhere"))
+    same(-1, ksr.htable.sht_iterator_start("unknown", "nowhere"))
+    same(-1, ksr.htable.sht_iterator_next("unknown"))
 
 
 def cells_expire_with_the_table_that_knows_time(ksr: Any, wait: Wait) -> None:
@@ -119,6 +131,87 @@ def cells_expire_with_the_table_that_knows_time(ksr: Any, wait: Wait) -> None:
     same("longer text", htable.sht_get("notes", "grown"))  # mistake: a text that outgrows its cell never expires
     same(None, htable.sht_get("notes", "removed and grown"))
     same("text", htable.sht_get("plain", "brief"))
+
+
+def counts_expire_with_their_table(ksr: Any, wait: Wait) -> None:
+    """A count that nobody adds to starts again; each addition renews it, and setxi gives it a time of its own."""
+    htable = ksr.htable
+    same(0, htable.sht_setxi("clients", "brief", 1, 1))  # mistake: not 1, as its siblings answer
+    same(1, htable.sht_get("clients", "brief"))
+    same(1, htable.sht_inc("clients", "left alone"))
+    same(1, htable.sht_inc("clients", "renewed"))
+    wait(2.1)
+    same(2, htable.sht_inc("clients", "renewed"))
+    wait(2.1)
+    same(0, htable.sht_get("clients", "brief"))
+    same(0, htable.sht_get("clients", "left alone"))
+    same(2, htable.sht_get("clients", "renewed"))
+    same(1, htable.sht_inc("clients", "left alone"))
+    same(0, htable.sht_reset("clients"))  # not 1 either
+    same(0, htable.sht_get("clients", "renewed"))
+
+
+def locks_are_held_by_processes(ksr: Any, _wait: Wait) -> None:
+    """A process that holds a cell's lock may use the cell, and lock it once more; unlocking one too often is nothing."""
+    htable = ksr.htable
+    same(1, htable.sht_lock("counts", "locked"))
+    same(1, htable.sht_lock("counts", "locked"))
+    same(1, htable.sht_inc("counts", "locked"))
+    same(1, htable.sht_get("counts", "locked"))
+    same(1, htable.sht_unlock("counts", "locked"))
+    same(1, htable.sht_unlock("counts", "locked"))
+    same(1, htable.sht_unlock("counts", "locked"))
+
+
+def tables_can_be_walked(ksr: Any, _wait: Wait) -> None:
+    """Each cell is met once, in any order, with its key and value; before, after and between there is nothing."""
+    htable = ksr.htable
+    htable.sht_reset("clients")
+    same(1, htable.sht_iterator_start("walk", "clients"))
+    same(-1, htable.sht_iterator_next("walk"))
+    same(1, htable.sht_iterator_end("walk"))
+    htable.sht_inc("clients", "number")
+    htable.sht_sets("clients", "text", "words")
+    same(1, htable.sht_iterator_start("walk", "clients"))
+    same(None, ksr.pv.get("$shtitkey(walk)"))
+    met = {}
+    for _ in range(2):
+        same(1, htable.sht_iterator_next("walk"))
+        met[ksr.pv.get("$shtitkey(walk)")] = ksr.pv.get("$shtitval(walk)")
+    same({"number": 1, "text": "words"}, met)
+    same(-1, htable.sht_iterator_next("walk"))
+    same(None, ksr.pv.get("$shtitkey(walk)"))
+    same(None, ksr.pv.get("$shtitval(walk)"))
+    same(1, htable.sht_iterator_next("walk"))  # mistake: it begins again
+    same(1, htable.sht_iterator_end("walk"))
+    same(-1, htable.sht_iterator_end("walk"))
+    htable.sht_reset("clients")
+
+
+def walks_meet_what_has_expired(ksr: Any, wait: Wait) -> None:
+    """A cell stays to be met, with its last value, until a timer takes it out; reading it finds nothing."""
+    htable = ksr.htable
+    htable.sht_inc("clients", "expired")
+    wait(4.1)
+    same(0, htable.sht_get("clients", "expired"))
+    htable.sht_iterator_start("walk", "clients")
+    same(1, htable.sht_iterator_next("walk"))
+    same("expired", ksr.pv.get("$shtitkey(walk)"))
+    same(1, ksr.pv.get("$shtitval(walk)"))
+    htable.sht_iterator_end("walk")
+
+
+def shared_variables_are_texts_or_numbers(ksr: Any, _wait: Wait) -> None:
+    """As the configuration sets them; 0 where nobody did."""
+    same(95, ksr.pv.get("$shv(contract_number)"))
+    same("any", ksr.pv.get("$shv(contract_text)"))
+    same(0, ksr.pv.get("$shv(contract_unset)"))
+
+
+def the_version_has_three_numbers(ksr: Any, _wait: Wait) -> None:
+    """And is a text."""
+    version = ksr.pv.gete("$version(num)")
+    same([True] * 3, [number.isdecimal() for number in version.split(".")])
 
 
 def queues_keep_their_order(ksr: Any, _wait: Wait) -> None:
@@ -181,7 +274,15 @@ def unknown_functions_do_not_exist(ksr: Any, _wait: Wait) -> None:
 
 # --- with a request at hand: OPTIONS sip:probe@example.com, Call-ID contract, no To tag, and HEADERS ---
 
-HEADERS = {"X-Word": "a b", "X-Bytes": "\udcff", "X-Accent": "é"}  # as surrogateescape decodes them
+# As surrogateescape decodes them; several of one name as a list.
+HEADERS: dict[str, str | list[str]] = {
+    "X-Many": ["one", "two, three"],
+    "X-Word": "a b",
+    "X-Bytes": ["é", "\udcff"],
+    "X-Accent": "é",
+    "X-Empty": "",
+    "X-Gone": ["a", "b"],
+}
 
 
 def requests_can_be_read(ksr: Any, _wait: Wait) -> None:
@@ -203,12 +304,54 @@ def requests_can_be_read(ksr: Any, _wait: Wait) -> None:
 
 def texts_must_be_utf8(ksr: Any, _wait: Wait) -> None:
     """A header that is no UTF-8 cannot be read: Python raises, and the next call is none the worse."""
+    same("é", ksr.hdr.get("X-Bytes"))
+    same(2, ksr.pv.get("$hdrc(X-Bytes)"))
     try:
-        ksr.hdr.get("X-Bytes")
+        ksr.hdr.get_idx("X-Bytes", 1)
     except UnicodeDecodeError:
         same("é", ksr.hdr.get("X-Accent"))
         return
     raise AssertionError("bytes that are no UTF-8 were read")
+
+
+def headers_of_one_name_are_counted(ksr: Any, _wait: Wait) -> None:
+    """By lines and from 0, from the end below 0; beyond either end there is None."""
+    same(2, ksr.pv.get("$hdrc(x-many)"))
+    same(0, ksr.pv.get("$hdrc(X-Missing)"))
+    same(1, ksr.pv.get("$hdrc(X-Empty)"))
+    same("", ksr.hdr.get("X-Empty"))
+    same("one", ksr.hdr.get("X-Many"))
+    wanted = ["one", "two, three", None, "two, three", "one", None]
+    same(wanted, [ksr.hdr.get_idx("X-Many", index) for index in (0, 1, 2, -1, -2, -3)])
+    same(None, ksr.hdr.get_idx("X-Missing", 0))
+
+
+def the_sender_is_known_by_its_address(ksr: Any, _wait: Wait) -> None:
+    """Without its port; a request without Contact has none."""
+    same("127.0.0.1", ksr.pv.get("$si"))
+    same("", ksr.pv.gete("$(ct{nameaddr.uri})"))
+
+
+def what_is_changed_is_read_as_it_came(ksr: Any, _wait: Wait) -> None:
+    """Until the changes are applied, in a request alone; replacing what is not there succeeds too."""
+    same(1, ksr.hdr.remove("X-Gone"))
+    same(1, ksr.hdr.remove("X-Missing"))
+    same(1, ksr.hdr.append("X-New: 1\r\n"))
+    same(1, ksr.textops.replace_hdrs_str("one", "1", "f"))
+    same(1, ksr.textops.replace_hdrs_str("no such text", "x", "f"))
+    read = lambda: [ksr.hdr.get(name) for name in ("X-Gone", "X-New", "X-Many")]  # noqa: E731
+    same(["a", None, "one"], read())
+    same(2, ksr.pv.get("$hdrc(X-Gone)"))
+    same(1, ksr.textopsx.msg_apply_changes())
+    same([None, "1", "1"], read())
+    same(0, ksr.pv.get("$hdrc(X-Gone)"))
+    same("two, three", ksr.hdr.get_idx("X-Many", 1))
+
+
+def answers_take_headers(ksr: Any, _wait: Wait) -> None:
+    """They go with the answer and are not read from the request."""
+    same(1, ksr.hdr.append_to_reply("X-Load: 1\r\n"))
+    same(None, ksr.hdr.get("X-Load"))
 
 
 def next_hops_can_be_set(ksr: Any, _wait: Wait) -> None:
@@ -248,6 +391,12 @@ WITHOUT_MESSAGE = [
     cells_hold_texts_or_numbers,
     unknown_tables_answer_with_codes,
     cells_expire_with_the_table_that_knows_time,
+    counts_expire_with_their_table,
+    locks_are_held_by_processes,
+    tables_can_be_walked,
+    walks_meet_what_has_expired,
+    shared_variables_are_texts_or_numbers,
+    the_version_has_three_numbers,
     queues_keep_their_order,
     full_queues_drop_their_oldest,
     unknown_queues_answer_with_codes,
@@ -257,6 +406,10 @@ WITHOUT_MESSAGE = [
 WITH_REQUEST = [
     requests_can_be_read,
     texts_must_be_utf8,
+    headers_of_one_name_are_counted,
+    the_sender_is_known_by_its_address,
+    what_is_changed_is_read_as_it_came,
+    answers_take_headers,
     next_hops_can_be_set,
     avps_keep_texts,
     hops_are_counted_down,
@@ -287,8 +440,25 @@ STORY: list[list[Any]] = [
     ["reply", 503, 2, 5, "later"],
     ["failure", 503, "later", -1],  # the first destination's 404 is forgotten
 ]
+# What arrives at `first` and at `second`: of our own Via what follows its branch, and two headers.
+STORY_ARRIVES = [
+    [';oc;oc-algo="loss"', None, "of the beginning"],
+    ["", None, "of the beginning"],  # the offer is made anew for each attempt, the changes of the beginning are kept
+]
 SENDS = ["nothing", "unresolved", "used up", "refused", "sent to first", "sent to second"]  # their branch flags
 STORY_ANSWER = 500  # a 503 from further on does not leave as one
+
+
+# A request of the script's own; its destination answers 200 twice.
+OWN_CALL_ID = "own"
+OWN_STORY: list[list[Any]] = [
+    ["local", "tm:local-request", "INVITE", OWN_CALL_ID, None, None, None],  # the event has nothing of its sender's
+    ["own sent", 1, "of the sender", None],  # nor the sender of the event's
+    ["not to be sent", -1],  # and no event for it
+    ["own reply", "INVITE", 200, OWN_CALL_ID, "of the event", "b", "sip:b2bua@127.0.0.1:9"],
+    ["own reply", "INVITE", 200, OWN_CALL_ID, "of the event", "b", "sip:b2bua@127.0.0.1:9"],
+]
+OWN_ARRIVES = [';oc;oc-algo="loss"', "of the event"]
 
 
 class Script:
@@ -307,8 +477,20 @@ class Script:
         return 0
 
     def ksr_request_route(self, _msg: object) -> int:
-        """Run the assertions for an OPTIONS, tell the story for an INVITE."""
-        self._guarded(self._run_all if self._ksr.pv.get("$rm") == "OPTIONS" else self._tell)
+        """Run the assertions for an OPTIONS, tell the story for an INVITE, that of a request of our own for a MESSAGE."""
+        method = self._ksr.pv.get("$rm")
+        self._guarded({"OPTIONS": self._run_all, "INVITE": self._tell, "MESSAGE": self._send_own}.get(method, list))
+        return 1
+
+    def ksr_local_request(self, _msg: object, event: str) -> int:
+        """Complete a request of our own."""
+        self._guarded(lambda: self._on_local(event))
+        return 1
+
+    def ksr_own_reply(self, _msg: object) -> int:
+        """Note a reply to it."""
+        names = ("$rm", "$rs", "$ci", "$avp(own)", "$tt", "$(ct{nameaddr.uri})")
+        self._guarded(lambda: self._note("own reply", *map(self._get, names)))
         return 1
 
     def ksr_reply(self, _msg: object) -> int:
@@ -335,6 +517,9 @@ class Script:
     def _tell(self) -> None:
         ksr, tm = self._ksr, self._ksr.tm
         self._note("new", ksr.tmx.t_precheck_trans(), tm.t_check_trans())
+        ksr.hdr.remove("X-Gone")
+        ksr.hdr.append("X-New: of the beginning\r\n")
+        ksr.pvx.xavp_child_sets("via", "oc;oc-algo", '"loss"')
         ksr.pv.sets("$avp(word)", "text")
         self._note("begun", tm.t_newtran(), tm.t_newtran() < 0, tm.t_is_canceled())
         self._note("kept", self._get("$avp(word)"))
@@ -342,7 +527,31 @@ class Script:
         self._send("unresolved", UNRESOLVED)
         self._send("used up", ksr.hdr.get("X-First"), renew=False)
         self._send("refused", REFUSED)
+        ksr.corex.via_add_xavp_params(1)
         self._send("sent to first", ksr.hdr.get("X-First"))
+
+    def _send_own(self) -> None:
+        ksr = self._ksr
+        uri = ksr.hdr.get("X-First")
+        headers = (
+            f"From: <sip:a@example.com>;tag=a\r\nTo: <{uri}>\r\nCall-ID: {OWN_CALL_ID}\r\n"
+            "CSeq: 1 INVITE\r\nMax-Forwards: 0\r\nContact: <sip:a@example.com>\r\n"
+        )
+        ksr.pv.sets("$avp(outer)", "of the sender")
+        sent = ksr.tm.t_uac_send("INVITE", uri, uri, "", headers, "")
+        self._note("own sent", sent, self._get("$avp(outer)"), self._get("$avp(own)"))
+        self._note("not to be sent", ksr.tm.t_uac_send("INVITE", UNRESOLVED, UNRESOLVED, "", headers, ""))
+
+    def _on_local(self, event: str) -> None:
+        ksr = self._ksr
+        ksr.hdr.append("X-New: of the event\r\n")
+        ksr.pvx.xavp_child_sets("via", "oc;oc-algo", '"loss"')
+        ksr.corex.via_add_xavp_params(1)
+        ksr.pv.sets("$avp(own)", "of the event")
+        ksr.tm.t_on_reply("ksr_own_reply")
+        ksr.tm.t_set_fr(5000, 5000)
+        seen = (self._get("$avp(outer)"), self._get("$tt"), ksr.hdr.get("X-New"))
+        self._note("local", event, self._get("$rm"), self._get("$ci"), *seen)
 
     def _on_failure(self) -> None:
         again = self._get("$avp(word)") == "text"

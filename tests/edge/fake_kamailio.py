@@ -62,7 +62,7 @@ class FakeKamailio:
         self.avps: dict[str, list[str | int]] = {}
         self.xavps: dict[str, str] = {}
         self.via_flag = False
-        self.lumps: list[tuple[str, str]] = []  # changes of the message, in force once it is sent on
+        self.lumps: list[fake_sip.Lump] = []
         self.unchangeable = False  # msg_apply_changes fails
         self.reply_lines: list[str] = []
         self.local: list[Ping] = []  # requests of our own that left
@@ -114,7 +114,7 @@ class FakeKamailio:
             with self.at_hand(reply, "reply", transaction):
                 self.branch_index, self.branch_flags = sent.number, sent.branch_flags
                 getattr(self.script, sent.on_reply)(reply)
-                fake_sip.apply_lumps(self)
+                reply.headers = self.outgoing_headers()
         self.passed_on = reply
         late = transaction.status >= 200 or sent.last_status >= 200
         # A 200 to INVITE is passed on after another final answer, but not after a failure of its own branch.
@@ -155,7 +155,7 @@ class FakeKamailio:
             ping.dropped = self.drop
             ping.on_reply = self.armed.get("on_reply", "")
             ping.timeout_ms = self.armed.get("fr_ms", (0, 0))[1]
-            ping.headers, ping.offer, ping.avps = self.message.headers, self.offer(), self.avps
+            ping.headers, ping.offer, ping.avps = self.outgoing_headers(), self.offer(), self.avps
 
     def pong(self, ping: Ping, status: int, *, source: str = "127.0.0.1", to_tag: str = "", **headers: Any) -> None:
         """Let a reply to a request of our own arrive."""
@@ -167,15 +167,12 @@ class FakeKamailio:
 
     def offer(self) -> str:
         """Return what our Via of the request at hand says beside its branch."""
-        return "".join(f";{name}={value}" for name, value in self.xavps.items()) if self.via_flag else ""
+        children = reversed(self.xavps.items())  # the server writes the last one first
+        return "".join(f";{name}={value}" for name, value in children) if self.via_flag else ""
 
-    def outgoing_headers(self) -> dict[str, Any]:
-        """Return the headers of the request at hand as they leave."""
-        kept, self.message.headers = self.message.headers, dict(self.message.headers)
-        lumps = list(self.lumps)
-        fake_sip.apply_lumps(self)
-        headers, self.message.headers, self.lumps = self.message.headers, kept, lumps
-        return headers
+    def outgoing_headers(self) -> fake_sip.Headers:
+        """Return the headers of the message at hand as they leave."""
+        return fake_sip.changed(self.message.headers, self.lumps)
 
     @contextmanager
     def at_hand(self, message: Message, route: str = "request", transaction: Transaction | None = None) -> Iterator:
@@ -183,7 +180,7 @@ class FakeKamailio:
         before = {name: getattr(self, name) for name in AT_HAND}
         self.xavps = transaction.xavps if transaction else {}
         self.via_flag = transaction.via_flag if transaction else False
-        self.lumps, self.reply_lines = [], []
+        self.lumps, self.reply_lines = list(transaction.lumps) if route == "failure" and transaction else [], []
         self.message, self.route, self.transaction = message, route, transaction
         self.uri, self.next_hop, self.uri_is_new = message.uri, "", route == "request"
         self.branch_index = self.branch_flags = self.reply_code = 0

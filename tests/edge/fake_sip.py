@@ -17,6 +17,35 @@ E_SCRIPT: Final = -10  # tm: the transaction has been begun already
 NOT_SENT: Final = -4  # tm: and no answer is made of that
 
 
+Headers = dict[str, str | list[str]]  # several of one name as a list
+
+
+@dataclass(frozen=True)
+class Append:
+    """A header to come."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Remove:
+    """All headers of a name, to go."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Replace:
+    """The first place of a text among the headers, to be another one."""
+
+    old: str
+    new: str
+
+
+Lump = Append | Remove | Replace  # a change of a message, in force once it is sent on; what is read is as it came
+
+
 class Unsendable(Enum):
     """Why a request cannot be sent somewhere."""
 
@@ -33,7 +62,7 @@ class Message:
     call_id: str = "call-1"
     branch: str = "z9hG4bK-1"  # of the caller's Via: what tells a retransmission from a new request
     to_tag: str = ""
-    headers: dict[str, str | list[str]] = field(default_factory=dict)  # several of one name as a list
+    headers: Headers = field(default_factory=dict)
     source: str = "127.0.0.1"
     routed: bool = False  # its Route led here
     for_us: bool = False  # its Request-URI is the server's own address
@@ -58,7 +87,7 @@ class Sent:
     stored: bool = False  # its final reply may still be picked
     reached: bool = True
     offer: str = ""  # what was put into our Via
-    headers: dict[str, str | list[str]] = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -75,7 +104,8 @@ class Transaction:
     cancelled: bool = False
     answers_by_itself: bool = True
     xavps: dict[str, str] = field(default_factory=dict)
-    via_flag: bool = False  # as it was when the transaction began
+    via_flag: bool = False  # as it was when the transaction began, as are
+    lumps: list[Lump] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -98,7 +128,7 @@ class Ping:
     uri: str
     call_id: str
     method: str = "OPTIONS"
-    headers: dict[str, str | list[str]] = field(default_factory=dict)  # added by the script
+    headers: Headers = field(default_factory=dict)  # added by the script
     text: str = ""  # the headers it was made with
     offer: str = ""
     avps: dict[str, list[str | int]] = field(default_factory=dict)
@@ -150,7 +180,7 @@ class Pv(Model):
         if match := re.fullmatch(r"\$hdrc\((.+)\)", name):
             return len(headers_of(k.message, match[1]))
         if match := re.fullmatch(r"\$shtit(key|val)\((\w+)\)", name):
-            return k.htable.iterated[match[2]][["key", "val"].index(match[1])]
+            return k.htable.iterated.get(match[2], (None, None))[["key", "val"].index(match[1])]
         if match := re.fullmatch(r"\$shv\((\w+)\)", name):
             return k.shared_variables.get(match[1], 0)
         contact = re.search(r"<([^>]*)>", str(k.message.headers.get("Contact", "")))
@@ -205,7 +235,7 @@ class Hdr(Model):
     def append(self, line: str) -> int:
         assert line.endswith("\r\n"), f"a header without CRLF breaks the message: {line!r}"
         name, _, value = line.partition(":")
-        self._k.message.headers[name] = value.strip()
+        self._k.lumps.append(Append(name, value.strip()))
         return 1
 
     def append_to_reply(self, line: str) -> int:
@@ -214,7 +244,7 @@ class Hdr(Model):
         return 1
 
     def remove(self, name: str) -> int:
-        self._k.message.headers = {n: v for n, v in self._k.message.headers.items() if n.lower() != name.lower()}
+        self._k.lumps.append(Remove(name))
         return 1
 
     def get(self, name: str) -> str | None:
@@ -259,7 +289,7 @@ class Textops(Model):
 
     def replace_hdrs_str(self, old: str, new: str, mode: str) -> int:
         assert mode == "f"
-        self._k.lumps.append((old, new))
+        self._k.lumps.append(Replace(old, new))
         return 1  # also when nothing matches
 
 
@@ -270,21 +300,33 @@ class Textopsx(Model):
         k = self._k
         if k.route != "request" or k.unchangeable:
             return -1
-        apply_lumps(k)
+        k.message.headers, k.lumps = changed(k.message.headers, k.lumps), []
         return 1
 
 
-def apply_lumps(k: "FakeKamailio") -> None:
-    """Make the message what it is once it is sent on."""
-    for old, new in k.lumps:
-        for name, value in k.message.headers.items():
-            texts = value if isinstance(value, list) else [value]
-            index = next((i for i, text in enumerate(texts) if old in text), None)
-            if index is not None:
-                texts = [text.replace(old, new, 1) if i == index else text for i, text in enumerate(texts)]
-                k.message.headers[name] = texts if isinstance(value, list) else texts[0]
-                break
-    k.lumps.clear()
+def changed(headers: Headers, lumps: list[Lump]) -> Headers:
+    """Return the headers of a message as they are once it is sent on."""
+    headers = dict(headers)
+    for lump in lumps:
+        if isinstance(lump, Remove):
+            headers = {n: v for n, v in headers.items() if n.lower() != lump.name.lower()}
+        elif isinstance(lump, Replace):
+            _replace_first(headers, lump)
+    for lump in lumps:
+        if isinstance(lump, Append):
+            before = headers.get(lump.name, [])
+            headers[lump.name] = [*(before if isinstance(before, list) else [before]), lump.value]
+    return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in headers.items()}
+
+
+def _replace_first(headers: Headers, lump: Replace) -> None:
+    for name, value in headers.items():
+        texts = value if isinstance(value, list) else [value]
+        index = next((i for i, text in enumerate(texts) if lump.old in text), None)
+        if index is not None:
+            texts = [text.replace(lump.old, lump.new, 1) if i == index else text for i, text in enumerate(texts)]
+            headers[name] = texts if isinstance(value, list) else texts[0]
+            return
 
 
 class Tm(Model):
@@ -326,7 +368,7 @@ class Tm(Model):
         if (message.branch, message.method) in k.transactions or message.branch in k.begun_by_another_worker:
             k.retransmitted += 1
             return 0
-        k.transaction = Transaction(message, k.avps, xavps=k.xavps, via_flag=k.via_flag)
+        k.transaction = Transaction(message, k.avps, xavps=k.xavps, via_flag=k.via_flag, lumps=list(k.lumps))
         k.transactions[message.branch, message.method] = k.transaction
         return 1
 

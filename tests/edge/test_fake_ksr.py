@@ -8,9 +8,12 @@ from tests.fake_ksr import EXPORTS
 from tests.ksr_contract import (
     CONFIG,
     HEADERS,
+    OWN_ARRIVES,
+    OWN_STORY,
     REFUSED,
     STORY,
     STORY_ANSWER,
+    STORY_ARRIVES,
     UNRESOLVED,
     WITH_REQUEST,
     WITHOUT_MESSAGE,
@@ -21,7 +24,9 @@ from tests.ksr_contract import (
 @pytest.fixture
 def server() -> FakeKamailio:
     """Return a server with the contract's tables and queues."""
-    return FakeKamailio(CONFIG)
+    server = FakeKamailio(CONFIG)
+    server.shared_variables |= {"contract_number": 95, "contract_text": "any"}
+    return server
 
 
 def pass_time(server):
@@ -51,7 +56,7 @@ def test_the_fake_tells_the_story_that_kamailio_tells(server, tmp_path) -> None:
     """A call that fails its way through four destinations meets the same codes, branches and callbacks."""
     script = server.script = Script(server.ksr, pass_time(server), tmp_path / "outcome.json")
     server.unsendable = {UNRESOLVED: Unsendable.UNRESOLVED, REFUSED: Unsendable.REFUSED}
-    headers = {"X-First": "sip:127.0.0.1:1", "X-Second": "sip:127.0.0.1:2"}
+    headers = {"X-First": "sip:127.0.0.1:1", "X-Second": "sip:127.0.0.1:2", "X-Gone": "x"}
     server.receive(Message("INVITE", call_id="story", headers=headers))
     first = server.sent[0]
     server.reply(first, 100)
@@ -61,6 +66,19 @@ def test_the_fake_tells_the_story_that_kamailio_tells(server, tmp_path) -> None:
     server.reply(server.sent[1], 503)
     assert STORY == script._seen
     assert [STORY_ANSWER] == [answer.status for answer in server.answers]
+    assert STORY_ARRIVES == [[s.offer, s.headers.get("X-Gone"), s.headers.get("X-New")] for s in server.sent]
+
+
+def test_the_fake_sends_requests_of_its_own_as_kamailio_does(server, tmp_path) -> None:
+    """The event runs before the call returns; what it set is found by the replies, and nothing else is."""
+    script = server.script = Script(server.ksr, pass_time(server), tmp_path / "outcome.json")
+    server.unsendable = {UNRESOLVED: Unsendable.UNRESOLVED}
+    server.receive(Message("MESSAGE", headers={"X-First": "sip:127.0.0.1:1"}))
+    [own] = server.local
+    for _ in range(2):
+        server.pong(own, 200, to_tag="b", Contact="<sip:b2bua@127.0.0.1:9>")
+    assert OWN_STORY == script._seen
+    assert OWN_ARRIVES == [own.offer, own.headers["X-New"]]
 
 
 @pytest.mark.parametrize("name", ["ht_get", "sht_match_name", "_model2"])

@@ -5,6 +5,7 @@ import itertools
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Self
@@ -156,9 +157,21 @@ class Peer:
 
     def ask(self, port: int, method: str = "MESSAGE", *lines: str, **fields: str) -> Message:
         """Send a request and return its final response."""
-        call_id = self.send(port, method, *lines, **fields)
-        await_condition(lambda: any(m.status >= 200 for m in self.responses(call_id)), f"answer to {method}", 8)
-        return next(m for m in self.responses(call_id) if m.status >= 200)
+        fields["call_id"] = call_id = fields.get("call_id") or f"{self.port}-ask-{next(self._numbers)}"
+        fields["branch"] = fields.get("branch") or f"z9hG4bK-{self.port}-{next(self._numbers)}"
+        sent_s = time.monotonic()
+        self.send(port, method, *lines, **fields)
+
+        def answered() -> bool:
+            nonlocal sent_s
+            if time.monotonic() - sent_s > 1:  # a datagram may be lost where too many come
+                sent_s = time.monotonic()
+                self.send(port, method, *lines, **fields)
+            return any(m.status >= 200 and m.header("CSeq") == cseq for m in self.responses(call_id))
+
+        cseq = f"{fields.get('cseq') or '1'} {method}"
+        await_condition(answered, f"answer to {method}", 15)
+        return next(m for m in self.responses(call_id) if m.status >= 200 and m.header("CSeq") == cseq)
 
     def ask_many(self, port: int, count: int, *lines: str, at_once: int = 20, **fields: str) -> list[int]:
         """Send so many requests, some of them at once, and return their statuses."""

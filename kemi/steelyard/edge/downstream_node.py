@@ -43,7 +43,7 @@ class DownstreamNode:
         self._rng.seed()
         return 0
 
-    def ksr_measure(self, _msg: object, _event: str) -> int:
+    def ksr_measure(self, _msg: object, _event: str = "") -> int:
         """Watch the workers for a while."""
         self._guard.run(self._reporter.tick)
         return DONE
