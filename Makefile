@@ -26,7 +26,7 @@ run: $(VENV) ## the control node in the foreground, with a Redis of its own unle
 	@$(RUN) -m steelyard.edge.launch
 
 bench: $(VENV) ## the same calls through Steelyard and through Kamailio's dispatcher, side by side
-	@$(RUN) -m bench.compare && $(RUN) -m bench.faults
+	@$(RUN) -m bench.compare && $(RUN) -m bench.faults && $(RUN) -m bench.overload
 
 lint: $(VENV) ## style, mistakes, types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from steelyard.core.balancer import Probe
+from steelyard.core.feedback import Algorithm, Feedback
+from steelyard.core.settings import ProbeMethod
 from steelyard.core.snapshot import Snapshot, decode
 from steelyard.edge import probing
-from steelyard.edge.control import READ_INTERVAL_S, Control
+from steelyard.edge.control import LEAST_PER_READ, READ_INTERVAL_S, READS_PER_ROUND, Control
 from steelyard.edge.kamailio import Kamailio
 from steelyard.edge.last_good import FILE_NAME, LastGood
 from steelyard.edge.mirror import MIN_RELOAD_INTERVAL_S, Mirror
@@ -32,6 +34,7 @@ class FakeStore:
         self.read_only = ""  # why it takes no writes
         self.no_events = ""  # why it takes no events
         self.readings = 0
+        self.asked_for: list[list[str]] = []  # whose pushed reports, reading by reading
         self.shares: dict[str, float] = {}
         self.why: dict[str, dict[str, str]] = {}
         self.events: list[dict[str, str]] = []
@@ -57,6 +60,7 @@ class FakeStore:
     def read_reports(self, uris: list[str]) -> dict[str, dict[str, str] | None]:
         """Return the pushed reports."""
         self._use()
+        self.asked_for.append(list(uris))
         return {each: self.pushed.get(each, {}) for each in uris}
 
     def write_shares(self, shares: dict[str, float]) -> None:
@@ -697,6 +701,221 @@ def test_a_destination_that_leaves_maintenance_takes_calls_again(process) -> Non
     process.tick(5)
     assert [] == process.told("disabled")
     assert {uri(1), uri(2)} == process.uris()
+
+
+@pytest.mark.parametrize("method", list(ProbeMethod))
+def test_probes_carry_what_the_operator_switched(process, store, method) -> None:
+    """Method, load query and offer of overload control, by destination."""
+    store.lists["settings"] = {
+        **{f"probe_method@{uri(1)}": method, f"load_reports@{uri(1)}": "off"},
+        f"overload_control@{uri(1)}": "off",
+    }
+    process.tick()
+    published = probing.decode(process.rig.probes.text())
+    interval_s = 0 if method is ProbeMethod.NONE else 1.0
+    assert Probe(interval_s, 1.0, method, asks_load=False, overload_control=False) == published[uri(1)]
+    assert Probe(1.0, 1.0) == published[uri(2)]
+    assert {uri(1): False, uri(2): True} == {e.uri: e.overload_control for e in process.snapshot().entries}
+
+
+# --- load reports ---
+
+
+def answer_pings(process: Process, seconds: float, **reports: str) -> None:
+    """Answer a ping of each destination every second with a report, u1's or u2's."""
+    for number in range(round(seconds)):
+        for name, report in reports.items():
+            destination = uri(int(name[1:]))
+            call_id = f"ping-{name}-{number}-{process.rig.now_us}"
+            process.rig.facts.put("ping", call_id, destination, process.rig.now_us)
+            process.rig.facts.put("pong", call_id, 200, process.rig.now_us + 1000, "127.0.0.1", report)
+        process.tick(1)
+
+
+def test_a_report_in_a_pong_reaches_the_operator_and_the_weights(process, store) -> None:
+    """Quoted as the worker filed it; who could take four times as many requests gets the larger share."""
+    store.lists["weight"] = {uri(1): "1", uri(2): "1"}
+    process.tick()
+    full = "TEXT%20application_utilization=0.8,rps_fractional=100,eps=0"
+    idle = "TEXT%20application_utilization=0.2,rps_fractional=100,eps=0"
+    answer_pings(process, 40, u1=full, u2=idle)
+    row = store.why[uri(1)]
+    assert ("100", "sip") == (row["reported_rps"], row["report_source"])
+    assert store.shares[uri(2)] > 2 * store.shares[uri(1)]
+    assert [] == process.warnings()
+
+
+def test_a_pong_without_report_is_one_all_the_same(process) -> None:
+    """Its dash is no report, and nothing is refused for it."""
+    process.tick()
+    answer_pings(process, 3, u1="-")
+    assert [] == process.told("report refused")
+
+
+@pytest.mark.parametrize("report", ["TEXT%20cpu_utilization=much", "JSON%20{}", "TEXT%20eps=1,TEXT%20eps=2", "%00%ff"])
+def test_a_report_that_cannot_be_used_is_told_once(process, report) -> None:
+    """And counted; the pong counts as one."""
+    process.tick()
+    answer_pings(process, 5, u1=report)
+    assert [uri(1)] == [event["destination"] for event in process.told("report refused")]
+    assert "5" == process.store.why[uri(1)]["reports_refused"]
+    assert process.uris() == {uri(1), uri(2)}
+
+
+def test_a_report_of_another_source_is_refused(process) -> None:
+    """It was not asked."""
+    process.tick()
+    process.rig.facts.put("ping", "p", uri(1), process.rig.now_us)
+    process.rig.facts.put("pong", "p", 200, process.rig.now_us, "192.0.2.66", "TEXT%20cpu_utilization=0")
+    process.tick(1)
+    [event] = process.told("report refused")
+    assert "192.0.2.66" in event["reason"]
+
+
+def test_reports_in_what_passes_through_are_told_by_their_source(process) -> None:
+    """Once, however many; an hour later again."""
+    process.tick()
+    for _ in range(50):
+        process.rig.facts.put("stray", "192.0.2.66")
+    process.rig.facts.put("stray", "192.0.2.67")
+    process.tick()
+    assert [True, True] == [
+        source in event["reason"]
+        for source, event in zip(("192.0.2.66", "192.0.2.67"), process.told("report refused"), strict=True)
+    ]
+
+
+# --- pushed reports ---
+
+
+def test_pushed_reports_are_read_once_a_second(process, store) -> None:
+    """All of them at once while they are few."""
+    process.tick(5)
+    assert 5 == len(store.asked_for)
+    assert [{uri(1), uri(2)}] * 5 == [set(uris) for uris in store.asked_for]
+
+
+def test_many_pushed_reports_are_read_in_parts(process, store) -> None:
+    """Each about once a second, no more of them in a tick than in a fifth of it."""
+    count = 2 * READS_PER_ROUND * LEAST_PER_READ
+    store.lists["weight"] = {f"sip:10.0.{n // 250}.{n % 250}": "1" for n in range(count)}
+    process.tick(2)
+    assert {count // READS_PER_ROUND} == {len(uris) for uris in store.asked_for}
+    assert 2 * READS_PER_ROUND == len(store.asked_for)
+    assert store.lists["weight"].keys() == {each for uris in store.asked_for[:READS_PER_ROUND] for each in uris}
+
+
+def test_an_agents_word_is_in_force_within_a_second_or_two(process, store) -> None:
+    """As long as it stands there; it is told."""
+    process.tick(1)
+    store.pushed[uri(1)] = {"down": "disk full"}
+    process.tick(1.2)
+    assert {uri(2)} == process.uris()
+    assert "disk full" in process.told("report")[0]["reason"]
+    store.pushed[uri(1)] = {"state": "drain"}
+    process.tick(1.2)
+    assert {uri(2)} == process.uris()
+    del store.pushed[uri(1)]
+    process.tick(1.2)
+    assert {uri(1), uri(2)} == process.uris()
+
+
+@pytest.mark.parametrize("pushed", [None, {"percent": "many"}])
+def test_a_pushed_report_that_cannot_be_used_is_told_once(process, store, pushed) -> None:
+    """Calls go on."""
+    store.pushed[uri(1)] = pushed
+    process.tick(5)
+    assert [uri(1)] == [event["destination"] for event in process.told("report refused")]
+    assert {uri(1), uri(2)} == process.uris()
+
+
+def test_a_store_lost_amid_pushed_reports_is_told_once_and_read_on_later(process, store) -> None:
+    """By whoever reads the list."""
+    process.tick(1)
+    store.away = "gone"
+    process.tick(3)
+    assert 1 == len([text for level, text in process.server.log if level == "notice" and "store lost" in text])
+    store.away, store.pushed[uri(1)] = "", {"state": "drain"}
+    process.tick(2)
+    assert {uri(2)} == process.uris()
+
+
+# --- overload control ---
+
+
+def ask(process: Process, number: int, oc: int, validity_ms: int = 60_000) -> None:
+    """Let a destination ask for less."""
+    feedback = Feedback(oc, validity_ms, None, Algorithm.LOSS)
+    process.rig.throttles.take(f"127.0.0.1:500{number}", feedback, process.rig.now_us)
+
+
+def test_an_overload_is_told_when_it_begins_and_when_it_is_over(process) -> None:
+    """Its share stays what it was: how much goes there is for the workers to see to."""
+    process.tick(1)
+    before = dict(process.store.shares)
+    ask(process, 1, 30, validity_ms=1000)
+    process.tick(1.2)
+    assert [uri(1)] == [event["destination"] for event in process.told("overload")]
+    assert "30 %" in process.store.why[uri(1)]["oc"]
+    assert before == pytest.approx(process.store.shares, abs=1)
+    process.tick(20)
+    assert [uri(1)] == [event["destination"] for event in process.told("overload over")]
+
+
+def test_s1_before_any_overload_upstream_is_told_that_there_is_none(process) -> None:
+    """A tenth of a second after the start."""
+    process.tick()
+    percent, text = process.rig.load.overload()
+    assert (0, True) == (percent, text.startswith(';oc=0;oc-algo="loss";oc-validity=0;oc-seq='))
+
+
+def test_s5_upstream_is_asked_for_less_when_all_destinations_ask(process) -> None:
+    """By the weights, and only then: RFC 6357 section 6."""
+    process.tick()
+    ask(process, 1, 40)
+    process.tick()
+    assert 0 == process.rig.load.overload()[0]
+    ask(process, 2, 80)
+    process.tick()
+    percent, text = process.rig.load.overload()
+    assert 70 == percent
+    assert text.startswith(';oc=70;oc-algo="loss";oc-validity=1000;oc-seq=')
+
+
+def test_s6_the_end_of_an_overload_is_said_with_a_new_number(process) -> None:
+    """And a validity of nothing."""
+    process.tick()
+    ask(process, 1, 40, validity_ms=500)
+    ask(process, 2, 40, validity_ms=500)
+    process.tick()
+    during = process.rig.load.overload()[1]
+    process.tick(1)
+    after = process.rig.load.overload()[1]
+    assert ';oc=0;oc-algo="loss";oc-validity=0' in after
+    assert during.partition("oc-seq=")[2] < after.partition("oc-seq=")[2]
+
+
+def test_what_a_destination_asked_is_forgotten_with_it(process, store) -> None:
+    """Unless another one on the list has the same address."""
+    twin = f"{uri(2)};transport=tcp"
+    store.lists["weight"][twin] = "1"
+    process.tick(1)
+    ask(process, 1, 40)
+    ask(process, 2, 40)
+    store.lists["weight"] = {twin: "1"}
+    process.tick(1)
+    in_force = [process.rig.throttles.in_force(f"127.0.0.1:500{n}", process.rig.now_us) for n in (1, 2)]
+    assert [True, False] == [throttle is None for throttle in in_force]
+
+
+def test_overload_control_that_cannot_be_understood_is_told_once(process) -> None:
+    """With the address and what was wrong, unquoted."""
+    process.tick()
+    for _ in range(3):
+        process.rig.facts.put("feedback", "127.0.0.1:5001", "oc%3D%27x%27%3A%20no%20number")
+    process.tick()
+    [event] = process.told("feedback refused")
+    assert "127.0.0.1:5001: oc='x': no number" in event["reason"]
 
 
 # --- what the operator sees ---

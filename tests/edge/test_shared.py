@@ -291,7 +291,164 @@ def test_a_note_that_names_a_longer_destination_expires_too(server) -> None:
 
 def test_the_names_of_tables_and_queues_are_those_of_the_configuration(server) -> None:
     """A table that kamailio.cfg does not make would count nothing, without a word."""
-    assert {shared.BOARD, shared.IN_FLIGHT, shared.DIALOGS} <= server.tables.keys()
+    assert {shared.BOARD, shared.IN_FLIGHT, shared.DIALOGS, shared.LOAD, shared.OVERLOAD} == server.tables.keys()
     assert {shared.FACTS} <= server.queues.keys()
     assert 0 == server.tables[shared.IN_FLIGHT].initval
     assert server.tables[shared.DIALOGS].autoexpire_s >= shared.DIALOG_S
+
+
+# --- Load ---
+
+
+def test_a_report_lives_for_some_seconds(server) -> None:
+    """One whose writer has stopped is not passed on."""
+    load = Load(server.ksr)
+    assert "" == load.report(1000.0)
+    load.publish_report("TEXT eps=1", 1000.0)
+    assert "TEXT eps=1" == Load(server.ksr).report(1000.0 + shared.REPORT_LIFE_S)
+    assert "" == load.report(1000.6 + shared.REPORT_LIFE_S)
+
+
+def test_an_overload_is_said_to_all_workers(server) -> None:
+    """As a percentage and as responses say it; before the first there is none."""
+    assert (0, "") == Load(server.ksr).overload()
+    Load(server.ksr).publish_overload(20, Feedback(20, 1000, (17, 2), Algorithm.LOSS))
+    assert (20, ';oc=20;oc-algo="loss";oc-validity=1000;oc-seq=17.00002') == Load(server.ksr).overload()
+
+
+def test_refusals_of_all_workers_are_counted(server) -> None:
+    """From 0."""
+    assert 0 == Load(server.ksr).refused()
+    for _ in range(3):
+        Load(server.ksr).count_refused()
+    assert 3 == Load(server.ksr).refused()
+
+
+# --- Clients ---
+
+
+@pytest.fixture
+def downstream() -> FakeKamailio:
+    """Return a downstream proxy's server, which has the table of clients."""
+    return FakeKamailio((Path(__file__).resolve().parents[2] / "examples" / "load-report.cfg").read_text())
+
+
+def test_requests_are_counted_by_client(downstream) -> None:
+    """Over all workers; a mark is no client."""
+    for source, count in (("192.0.2.7", 3), ("2001:db8::1", 1)):
+        assert [True] * count == [Clients(downstream.ksr).listens(source) for _ in range(count)]
+    Clients(downstream.ksr).blame(["192.0.2.7"])
+    assert {"192.0.2.7": 3, "2001:db8::1": 1} == Clients(downstream.ksr).counts()
+    assert [] == downstream.htable.held()
+
+
+def test_a_client_that_is_blamed_does_not_listen(downstream) -> None:
+    """For two seconds, unless it is blamed again; others do."""
+    clients = Clients(downstream.ksr)
+    clients.blame(["192.0.2.7"])
+    assert (False, True) == (clients.listens("192.0.2.7"), clients.listens("192.0.2.8"))
+    downstream.now_s += 1
+    clients.blame(["192.0.2.7"])
+    downstream.now_s += shared.BLAME_S
+    assert not clients.listens("192.0.2.7")
+    downstream.now_s += 1
+    assert clients.listens("192.0.2.7")
+
+
+def test_too_many_clients_are_forgotten(downstream, monkeypatch) -> None:
+    """Whoever sends from ever new addresses must not fill the memory."""
+    monkeypatch.setattr(shared, "MAX_CLIENTS", 3)
+    clients = Clients(downstream.ksr)
+    for number in range(4):
+        clients.listens(f"192.0.2.{number}")
+    assert {} == clients.counts()
+    assert {} == downstream.tables["clients"].cells
+    clients.listens("192.0.2.9")
+    assert {"192.0.2.9": 1} == clients.counts()
+
+
+# --- Throttles ---
+
+HOST = "127.0.0.1:5001"
+
+
+def loss(oc: int, seq: tuple[int, int] | None = None, validity_ms: int = 1000) -> Feedback:
+    """Return feedback."""
+    return Feedback(oc, validity_ms, seq, Algorithm.LOSS)
+
+
+def test_nothing_is_in_force_before_the_first_feedback(server) -> None:
+    """For no server."""
+    throttles = Throttles(server.ksr)
+    assert throttles.in_force(HOST, 0) is None
+    assert (False, False, 0) == (throttles.is_resting(HOST, 0), throttles.is_any_resting(0), throttles.shed(HOST))
+
+
+def test_feedback_is_in_force_in_all_workers_for_its_time(server) -> None:
+    """For its server alone."""
+    Throttles(server.ksr).take(HOST, loss(20), SECOND)
+    throttles = Throttles(server.ksr)
+    assert 20 == throttles.in_force(HOST, 2 * SECOND - 1).oc
+    assert throttles.in_force(HOST, 2 * SECOND) is None
+    assert throttles.in_force("127.0.0.1:5002", SECOND) is None
+
+
+def test_feedback_that_is_no_news_writes_nothing(server) -> None:
+    """A thousand responses of the same number cost a thousand readings."""
+    throttles = Throttles(server.ksr)
+    throttles.take(HOST, loss(20, (5, 1)), SECOND)
+    before = dict(server.tables["overload"].cells)
+    throttles.take(HOST, loss(20, (5, 1)), SECOND + 500_000)
+    assert before == server.tables["overload"].cells
+
+
+def test_a_server_rests_from_its_last_word_on(server) -> None:
+    """A worker that cannot tell whose, only that there was one, asks for any."""
+    throttles = Throttles(server.ksr)
+    throttles.take(HOST, loss(20, validity_ms=100), 10 * SECOND)
+    last_us = (10 + shared.REST_S) * SECOND + SECOND - 1
+    assert (True, True) == (throttles.is_resting(HOST, last_us), throttles.is_any_resting(last_us))
+    assert not throttles.is_resting("127.0.0.1:5002", last_us)
+    assert (False, False) == (throttles.is_resting(HOST, last_us + 1), throttles.is_any_resting(last_us + 1))
+
+
+def test_requests_kept_from_a_server_are_counted_over_all_workers(server) -> None:
+    """From 0."""
+    for _ in range(3):
+        Throttles(server.ksr).count_shed(HOST)
+    assert (3, 0) == (Throttles(server.ksr).shed(HOST), Throttles(server.ksr).shed("127.0.0.1:5002"))
+
+
+def test_a_bucket_is_shared_by_all_workers(server) -> None:
+    """RFC 7415: one machine is one client."""
+    feedback = Feedback(10, 60_000, None, Algorithm.RATE)
+    Throttles(server.ksr).take(HOST, feedback, SECOND)
+    throttle = Throttles(server.ksr).in_force(HOST, SECOND)
+    passed = [Throttles(server.ksr).admits(HOST, throttle, SECOND, 0.0, priority=False) for _ in range(20)]
+    assert [True] * 5 + [False] * 15 == passed
+    assert Throttles(server.ksr).admits(HOST, throttle, SECOND + 100_000, 0.0, priority=False)
+
+
+def test_a_server_that_is_forgotten_leaves_no_cell(server) -> None:
+    """But for the note that somebody was in overload, which is nobody's."""
+    throttles = Throttles(server.ksr)
+    throttles.take(HOST, Feedback(10, 60_000, None, Algorithm.RATE), SECOND)
+    throttles.admits(HOST, throttles.in_force(HOST, SECOND), SECOND, 0.0, priority=False)
+    throttles.count_shed(HOST)
+    throttles.forget(HOST)
+    assert {"last"} == server.tables["overload"].cells.keys()
+
+
+@pytest.mark.parametrize("cell", [HOST, f"{HOST} bucket"])
+def test_a_damaged_cell_keeps_no_lock(server, cell) -> None:
+    """Other workers would wait for it for ever."""
+    throttles = Throttles(server.ksr)
+    throttles.take(HOST, Feedback(10, 60_000, None, Algorithm.RATE), SECOND)
+    throttle = throttles.in_force(HOST, SECOND)
+    server.ksr.htable.sht_sets("overload", cell, "damaged")
+    with pytest.raises(ValueError, match="damaged"):
+        if cell == HOST:
+            throttles.take(HOST, loss(20), SECOND)
+        else:
+            throttles.admits(HOST, throttle, SECOND, 0.0, priority=False)
+    assert [] == server.htable.held()

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from steelyard.core import declared, settings
+from steelyard.core import declared, load_report, settings
 from steelyard.core.capacity import from_calls
 from steelyard.core.curve import ResponseCurve
 from steelyard.core.weight import capacity_factors, error_factor, error_rate, shares
@@ -28,6 +28,14 @@ def test_every_setting_is_in_the_readme_with_its_default_and_meaning():
     }
     assert wanted == shown
     assert list(wanted) == list(shown)
+
+
+def test_every_field_of_a_report_is_in_the_readme_with_its_meaning():
+    """The table of fields is load_report.FIELDS, in that order."""
+    shown = {row[0].strip("`"): row[1].removesuffix(" (pushed only)") for row in _rows("field")}
+    assert {name: field.meaning for name, field in load_report.FIELDS.items()} == shown
+    pushed = {row[0].strip("`") for row in _rows("field") if row[1].endswith("(pushed only)")}
+    assert {name for name, field in load_report.FIELDS.items() if field.agent} == pushed
 
 
 def test_every_hash_that_the_operator_writes_is_in_the_readme():

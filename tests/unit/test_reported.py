@@ -82,6 +82,12 @@ def test_stale_reports_fade(age_s, trust):
     assert trust == pytest.approx(after(30).trust(30.0 + age_s))
 
 
+def test_what_was_learned_beside_the_reports_fades_over_minutes():
+    """How long a request is held does not change when a reporter stops."""
+    assert (0.0, 1.0) == (Reported().linger(5.0), after(30).linger(36.0))
+    assert math.exp(-1) == pytest.approx(after(30).linger(636.0))
+
+
 def test_after_a_minute_without_reports_the_blackout_begins_anew():
     """Nobody knows what happened meanwhile."""
     reported = after(30)

@@ -246,13 +246,13 @@ class Balancer(Roster):
 
     def _hold_times(self, candidates: list[str], factors: Mapping[str, Factors], now_s: float) -> Mapping[str, float]:
         """
-        Return how long each destination holds a request beside the set's usual, as far as its reports count.
+        Return how long each destination holds a request beside the set's usual, 1 where no reports told it.
 
         Destinations of the same utilization hold as many requests as capacity times time makes (Little's law): with
         that for their room, and not the capacity alone, the shares of a busy set are those of the capacities.
         """
         known = {
-            uri: (time_s, self._observed[uri].reported.trust(now_s))
+            uri: (time_s, self._observed[uri].reported.linger(now_s))
             for uri in candidates
             if (time_s := self._observed[uri].hold_time.value) is not None
         }

@@ -30,6 +30,10 @@ def _slow_mean() -> DecayedMean:
     return DecayedMean(DECAY_S)
 
 
+def _hold_mean() -> DecayedMean:
+    return DecayedMean(HOLD_DECAY_S)
+
+
 def _curve() -> ResponseCurve:
     return ResponseCurve(CURVE_DECAY_S)
 
@@ -53,7 +57,7 @@ class Observed:
     beyond_time: DecayedMean = field(default_factory=_slow_mean)  # seconds from sent to what followed the 100
     reported: Reported = field(default_factory=Reported)
     agent: LoadReport = field(default_factory=LoadReport)  # the agent's word: percent, state, down
-    hold_time: DecayedMean = field(default_factory=lambda: DecayedMean(HOLD_DECAY_S))  # seconds, while not crowded
+    hold_time: DecayedMean = field(default_factory=_hold_mean)  # seconds, while not crowded
     throttle: Throttle | None = None  # overload control in force towards it
     overload_s: float | None = None  # when overload control was last in force, until that is told to be over
     shed: int = 0  # requests that were kept from it
@@ -126,6 +130,7 @@ class Observed:
         self.capacity = self.errors = 1.0
         self.curve = _curve()
         self.reported.on_restart(now_s=now_s)
+        self.hold_time = _hold_mean()
         self.successes, self.failures = _slow_sum(), _slow_sum()
 
     def error_rate(self, now_s: float) -> float:

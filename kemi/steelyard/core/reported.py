@@ -23,6 +23,7 @@ BLACKOUT_S: Final = 10.0  # a newcomer's first reports are of a cold proxy
 FRESH_S: Final = 6.0
 REPORTS_MISSED: Final = 3  # at long intervals a report is fresh until so many are overdue
 FADING_S: Final = 10.0
+LINGERING_S: Final = 600.0
 OFF_S: Final = 60.0  # when FRESH_S is all the time it stays fresh
 
 
@@ -93,6 +94,11 @@ class Reported:
         if age_s is None or self._log_capacity is None or now_s - self._since_s < BLACKOUT_S or age_s >= self._off_s():
             return 0.0
         return 1.0 if age_s <= self._fresh_s else math.exp(-(age_s - self._fresh_s) / FADING_S)
+
+    def linger(self, now_s: float) -> float:
+        """Return how far what was learned beside the reports still counts, 0..1: it fades over minutes, not seconds."""
+        age_s = self.age_s(now_s)
+        return 0.0 if age_s is None else math.exp(-max(age_s - self._fresh_s, 0.0) / LINGERING_S)
 
     def doubt(self, now_s: float) -> str:
         """Say in words why the reports do not count in full; empty when they do or there are none."""

@@ -101,7 +101,7 @@ SPECS: Final[dict[str, Spec]] = {
     "probe_method": Spec(
         _word(ProbeMethod),
         per_destination=True,
-        meaning="`options`, `invite` (with Max-Forwards 0, so that any proxy answers it itself) or `none`",
+        meaning="`options`, `invite` (with Max-Forwards 0: any proxy answers it itself) or `none`",
     ),
     "probe_interval_s": Spec(
         number_within(1, 3600),
