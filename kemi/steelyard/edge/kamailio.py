@@ -209,18 +209,24 @@ class Kamailio:
 
     def announce_in_reply(self, parameters: str) -> None:
         """Say this in the Via of the reply's next hop, and take what others said out of all that remain."""
-        _, rest = split_first(self.header(VIA))
-        bodies = [rest[1:]] if rest else []
-        number = 1
-        while (body := self._ksr.hdr.get_idx(VIA, number)) is not None:
-            bodies.append(body)
-            number += 1
+        first = self.header(VIA)
+        bodies = self._lower_vias()
+        rest = split_first(first)[1] if "," in first else ""  # others in one header with ours
+        if rest:
+            bodies.insert(0, rest[1:])
         for place, body in enumerate(bodies):
-            if not (_OVERLOAD.search(body) or (parameters and place == 0)):
-                continue
-            own, others = split_first(body) if place == 0 else ("", body)
-            new = strip(own).rstrip() + parameters + strip(others) if place == 0 else strip(others)
-            self._ksr.textops.replace_hdrs_str(body, new, "f")
+            if place == 0 and parameters:
+                top, others = split_first(body)
+                self._ksr.textops.replace_hdrs_str(body, strip(top).rstrip() + parameters + strip(others), "f")
+            elif _OVERLOAD.search(body):
+                self._ksr.textops.replace_hdrs_str(body, strip(body), "f")
+
+    def _lower_vias(self) -> list[str]:
+        """Return the Via headers but the first."""
+        bodies: list[str] = []
+        while (body := self._ksr.hdr.get_idx(VIA, len(bodies) + 1)) is not None:
+            bodies.append(body)
+        return bodies
 
     def arm(self, on_reply: str, on_failure: str, attempt: int, *, no_response_s: float) -> None:
         """Name the callbacks of the next attempt, its number and how long it may stay without any reply."""
