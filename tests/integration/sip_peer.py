@@ -12,7 +12,7 @@ from typing import Self
 
 from lab.process import await_condition
 
-OFFER = ';oc;oc-algo="loss"'
+OFFER = ';oc;oc-algo="loss"'  # as a client sends it that knows the one algorithm
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def reply(request: Message, status: int, *lines: str, feedback: str | None = Non
     """Return a response; `feedback` takes the place of the offer in the topmost Via."""
     vias = request.headers("Via")
     if feedback is not None:
-        vias[0] = vias[0].replace(OFFER, feedback)
+        vias[0] = re.sub(r';oc;oc-algo="[^"]*"', feedback, vias[0])
     to = request.header("To")
     rows = [f"SIP/2.0 {status} As Told", *(f"Via: {via}" for via in vias)]
     rows += [f"Record-Route: {route}" for route in request.headers("Record-Route")]

@@ -2,15 +2,30 @@
 
 import contextlib
 import re
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from lab.parts import ControlNode, why
+from lab.parts import KAMAILIO, ControlNode, why
 from lab.process import await_condition, free_port
 from tests.integration.sip_peer import OFFER, Message, Peer, ok, parameters, reply
+
+
+def carries_lists() -> bool:
+    """Say whether the Kamailio underneath can read a Via with a comma between quotes."""
+    if shutil.which(KAMAILIO) is None:
+        return False
+    text = subprocess.run([KAMAILIO, "-v"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"kamailio (\d+)\.(\d+)", text)
+    return version is not None and (int(version[1]), int(version[2])) >= (5, 8)
+
+
+CARRIES_LISTS = carries_lists()
+OURS = {"oc": "", "oc-algo": "loss,rate" if CARRIES_LISTS else "loss"}
 
 SETTINGS = {"policy": "weighted", "probe_method": "none", "no_response_s": "1"}
 
@@ -80,7 +95,7 @@ def test_c1_c2_every_request_to_a_destination_offers_and_says_nothing_else(bench
     await_condition(lambda: destinations[1].requests("ACK"), "ACK")
     seen = [destinations[0].requests("INVITE"), *(destinations[1].requests(m) for m in ("INVITE", "ACK", "BYE"))]
     assert [1, 1, 1, 1] == [len(each) for each in seen]
-    assert [{"oc": "", "oc-algo": "loss"}] * 4 == [parameters(each[0].via) for each in seen]
+    assert [OURS] * 4 == [parameters(each[0].via) for each in seen]
     bye = f"BYE sip:peer@127.0.0.1:{caller.port}"
     destinations[1].send(node.port, "BYE", route, uri=bye.split()[1], to="<sip:x@y>;tag=1", call_id=dialog["call_id"])
     await_condition(lambda: caller.requests("BYE"), "BYE to the caller")
@@ -93,7 +108,7 @@ def test_c3_the_offer_stays_the_same_after_an_algorithm_was_chosen(bench, peers)
     servers[0].ask(0, 1)
     for _ in range(3):
         caller.ask(node.port)
-    assert [{"oc": "", "oc-algo": "loss"}] * 3 == [parameters(m.via) for m in destinations[0].requests("MESSAGE")]
+    assert [OURS] * 3 == [parameters(m.via) for m in destinations[0].requests("MESSAGE")]
 
 
 def test_c4_a_destination_that_sends_the_offer_back_is_not_throttled(bench, peers):
@@ -229,7 +244,7 @@ def test_c12_an_upstreams_offer_is_not_forwarded(bench, peers):
     node, _, destinations, caller = set_up(bench, peers, 1)
     answer = caller.ask(node.port, via=OFFER)
     [request] = destinations[0].requests("MESSAGE")
-    assert [{"oc": "", "oc-algo": "loss"}, {}] == [parameters(via) for via in request.headers("Via")]
+    assert [OURS, {}] == [parameters(via) for via in request.headers("Via")]
     assert ("0", "0") == (parameters(answer.via)["oc"], parameters(answer.via)["oc-validity"])
 
 
@@ -271,6 +286,21 @@ def test_feedback_that_cannot_be_is_disregarded_and_named_once(bench, peers, tex
     assert [True] == [
         str(destinations[0].port) in e["reason"] for e in bench.events() if e["kind"] == "feedback refused"
     ]
+
+
+@pytest.mark.skipif(not CARRIES_LISTS, reason="this Kamailio cannot carry a second algorithm: only loss is offered")
+def test_a_rate_is_kept_by_all_workers_together(bench, peers):
+    """RFC 7415: twenty a second, whatever comes."""
+    node, servers, destinations, caller = set_up(bench, peers, 1)
+    servers[0].feedback = ';oc=20;oc-algo="rate";oc-validity=60000;oc-seq=1.1'
+    tell(node, destinations[0], caller)
+    began_s, before = time.monotonic(), len(destinations[0].requests("MESSAGE"))
+    statuses = []
+    while time.monotonic() - began_s < 5:
+        statuses += caller.ask_many(node.port, 20)
+    passed = len(destinations[0].requests("MESSAGE")) - before
+    assert 20 * (time.monotonic() - began_s) == pytest.approx(passed, rel=0.2)
+    assert statuses.count(503) > 0
 
 
 def test_overload_control_can_be_switched_off(bench, peers):
