@@ -64,6 +64,8 @@ class Downstream:
             True when the request has been answered, and nothing is left to be done with it.
         """
         sip = self._sip
+        if not sip.is_readable():
+            return False  # whoever routes it will say what is wrong
         method = sip.method()
         percent, announcement = self._load.overload()
         listens = self._announce(announcement)

@@ -17,6 +17,9 @@ class PlainProxy:
     def on_request(self) -> None:
         """Serve one request."""
         sip = self._sip
+        if not sip.is_readable():
+            sip.answer(400, "Bad Request")
+            return
         method = sip.method()
         if not sip.hops_left():
             self._refuse(483, "Too Many Hops")
