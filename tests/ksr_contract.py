@@ -152,7 +152,7 @@ def counts_expire_with_their_table(ksr: Any, wait: Wait) -> None:
 
 
 def locks_are_held_by_processes(ksr: Any, _wait: Wait) -> None:
-    """A process that holds a cell's lock may use the cell, and lock it once more; unlocking one too often is nothing."""
+    """A process that holds a cell's lock may use the cell, and lock it again; unlocking too often is nothing."""
     htable = ksr.htable
     same(1, htable.sht_lock("counts", "locked"))
     same(1, htable.sht_lock("counts", "locked"))
@@ -477,7 +477,7 @@ class Script:
         return 0
 
     def ksr_request_route(self, _msg: object) -> int:
-        """Run the assertions for an OPTIONS, tell the story for an INVITE, that of a request of our own for a MESSAGE."""
+        """Run the assertions for an OPTIONS, tell the story for an INVITE, send a request of our own for a MESSAGE."""
         method = self._ksr.pv.get("$rm")
         self._guarded({"OPTIONS": self._run_all, "INVITE": self._tell, "MESSAGE": self._send_own}.get(method, list))
         return 1

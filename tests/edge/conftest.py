@@ -13,7 +13,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "kamailio.cfg"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[FakeKamailio]:
-    """Return a server; an error in its log that no test took out of it, or a lock that is still held, fails the test."""
+    """Return a server; an error in its log that no test took out, or a lock that is still held, fails the test."""
     found = FakeKamailio(CONFIG.read_text(), tmp_path / "dispatcher.list")
     yield found
     assert [] == found.errors()

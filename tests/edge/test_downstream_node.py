@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from steelyard.core.feedback import Algorithm, Feedback
 from steelyard.edge.downstream_node import DownstreamNode, build
 from steelyard.edge.kamailio import Kamailio
 from steelyard.edge.shared import CLIENTS, LOAD, Load
@@ -131,3 +132,49 @@ def test_processes_do_not_share_their_random_numbers(server) -> None:
         assert 0 == node.child_init(rank)
         drawn.add(node._rng.random())
     assert 3 == len(drawn)
+
+
+@pytest.mark.parametrize("field", ["method", "call_id", "uri", "to_tag"])
+def test_a_request_that_cannot_be_read_is_left_to_whoever_routes_it(server, field) -> None:
+    """A native configuration goes on, this one answers 400; it is no error."""
+    node = server.script = build(server.ksr)
+    with server.at_hand(Message(**{field: "\udcff"})):
+        assert 1 == node.steelyard_answer(None)
+    server.receive(Message(**{field: "sip:\udcff@192.0.2.9"}))
+    assert ([400], []) == ([answer.status for answer in server.answers], server.errors())
+
+
+@pytest.fixture
+def full(server) -> FakeKamailio:
+    """Return a proxy that refuses all that it may refuse."""
+    server.script = build(server.ksr)
+    Load(server.ksr).publish_overload(99, Feedback(99, 1000, (5, 1), Algorithm.LOSS))
+    server.script._scripted._mix.ordinary_percent = 1.0
+    server.script._scripted._rng.random = lambda: 0.0
+    return server
+
+
+@pytest.mark.parametrize("method", ["ACK", "CANCEL"])
+def test_s9_ack_and_cancel_are_never_refused(full, method) -> None:
+    """RFC 7200 section 5.3.2: an ACK has no answer, a CANCEL ends work."""
+    assert [503] == [answer.status for answer in full.receive(Message(uri="sip:bob@192.0.2.9"))]
+    full.answers.clear()
+    full.receive(Message(method, "sip:bob@192.0.2.9"))
+    assert 1 == Load(full.ksr).refused()
+    assert [] == [answer for answer in full.answers if answer.status == 503]
+
+
+def test_s9_a_refusal_names_no_time(full) -> None:
+    """A Retry-After would keep every request away at once, and bring all of them back at once."""
+    [answer] = full.receive(Message("MESSAGE"))
+    assert (503, ()) == (answer.status, answer.headers)
+
+
+def test_s9_a_retransmission_of_what_is_served_is_not_refused(full) -> None:
+    """Its first copy was let in: it gets that one's answer."""
+    refuses, full.script._scripted._rng.random = full.script._scripted._rng.random, lambda: 0.9999
+    request = Message("MESSAGE", "sip:bob@192.0.2.9")
+    full.receive(request)
+    full.script._scripted._rng.random = refuses
+    assert [] == full.receive(request)
+    assert (1, 0, 1) == (len(full.sent), Load(full.ksr).refused(), full.retransmitted)

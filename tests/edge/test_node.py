@@ -89,6 +89,37 @@ def test_every_callback_that_kamailio_cfg_names_exists(rig) -> None:
     assert names <= callbacks(rig.node)
 
 
+@pytest.mark.parametrize(("method", "part"), [("OPTIONS", "_pinger"), ("INVITE", "_prober"), ("BYE", "")])
+def test_a_request_of_the_server_is_completed_by_its_method(rig, method, part) -> None:
+    """A ping by one part, a probe by another; the BYE that ends a call by mistake is left as it is."""
+    called = []
+    for name in ("_pinger", "_prober"):
+        double = type("Part", (), {"on_local_request": lambda _, *uris, name=name: called.append((name, *uris))})()
+        setattr(rig.node, name, double)
+    with rig.server.at_hand(Message(method, uri(1)), "local"):
+        assert 1 == rig.node.ksr_local_request(None, "tm:local-request")
+    assert {"_pinger": [("_pinger", uri(1))], "_prober": [("_prober",)], "": []}[part] == called
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "does"),
+    [
+        ("ksr_probe_tick", "_prober", "tick"),
+        ("ksr_probe_reply", "_prober", "on_reply"),
+        ("ksr_dialog_reply", "_router", "on_dialog_reply"),
+        ("ksr_pong", "_pinger", "on_pong"),
+    ],
+)
+def test_each_callback_reaches_its_part(rig, name, part, does) -> None:
+    """And no other."""
+    called = []
+    for each in ("_router", "_pinger", "_prober", "_control"):
+        setattr(rig.node, each, Broken())
+    setattr(rig.node, part, type("Part", (), {does: lambda _: called.append(does)})())
+    getattr(rig.node, name)(*CALLBACKS[name])
+    assert [does] == called
+
+
 def test_there_is_no_catch_all(rig) -> None:
     """A name that nobody defined must not look defined."""
     assert not hasattr(rig.node, "ksr_no_such_callback")

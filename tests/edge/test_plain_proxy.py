@@ -64,7 +64,7 @@ def test_a_request_within_a_dialog_follows_its_route(server, method) -> None:
 
 @pytest.mark.parametrize("method", ["BYE", "INVITE"])
 def test_a_request_within_a_dialog_that_led_elsewhere_is_answered_481(server, method) -> None:
-    """This proxy has no part in it."""
+    """The proxy has no part in it."""
     assert [481] == statuses(server, method, BOB, to_tag="x")
     assert [] == server.sent
 
@@ -105,3 +105,10 @@ def test_a_request_that_cannot_be_sent_is_answered(server, why) -> None:
 def test_what_is_for_the_proxy_itself_is_answered_by_it(server, method, status) -> None:
     """It knows no users, and is there."""
     assert [status] == statuses(server, method, "sip:127.0.0.1", for_us=True)
+
+
+@pytest.mark.parametrize(("method", "answered"), [("INVITE", [400]), ("ACK", [])])
+def test_a_request_that_cannot_be_read_goes_no_further(server, method, answered) -> None:
+    """Anybody can send one: it is no error."""
+    assert answered == statuses(server, method, "sip:\udcff@192.0.2.9")
+    assert ([], []) == (server.sent, server.errors())

@@ -1,7 +1,9 @@
 """The watching process: what it makes of real processes and of Kamailio's counters; s5 and the like are RFC 7339's."""
 
+import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -99,12 +101,17 @@ def next_report(watched: Watched) -> dict[str, float]:
 # --- real processes ---
 
 
+@pytest.fixture
+def live(server, tmp_path) -> Live:
+    """Return a watching process over real processes."""
+    return Live(server, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("does", "busy", "least_cpu"), [([WAITS], 0, 0), ([SLEEPS], 1, 0), ([BURNS], 1, 0.05), ([WAITS, SLEEPS], 0.5, 0)]
 )
-def test_a_process_is_busy_unless_it_waits_for_a_message(server, tmp_path, run, does, busy, least_cpu) -> None:
+def test_a_process_is_busy_unless_it_waits_for_a_message(live, run, does, busy, least_cpu) -> None:
     """One that waits for anything else serves nobody, though it burns no CPU."""
-    live = Live(server, tmp_path)
     shared = run(does[0])
     live.add(*shared, 0)
     for number, other in enumerate(does[1:], 1):
@@ -116,13 +123,28 @@ def test_a_process_is_busy_unless_it_waits_for_a_message(server, tmp_path, run, 
     assert 0 < seen["mem_utilization"] < 1
 
 
-def test_the_socket_whose_workers_are_busiest_counts(server, tmp_path, run) -> None:
+def test_the_socket_whose_workers_are_busiest_counts(live, run) -> None:
     """Workers of one socket cannot help those of another; the mean is told beside it."""
-    live = Live(server, tmp_path)
     for number, does in enumerate((WAITS, WAITS, SLEEPS)):
         live.add(*run(does), number)
     seen = live.report()
     assert (1, 1 / 3) == pytest.approx((seen["application_utilization"], seen["named_metrics.workers_busy"]), abs=0.05)
+
+
+def test_a_process_that_ends_is_looked_at_no_more(live, run) -> None:
+    """The others go on being watched."""
+    first = run(WAITS)
+    live.add(*first, 0)
+    live.add(run(SLEEPS)[0], first[1], 1)
+    live.reporter.tick()
+    live.reporter.tick()
+    os.kill(first[0], signal.SIGKILL)
+    os.waitpid(first[0], 0)
+    live.processes.pop(0)
+    live.report()
+    live.reporter.tick()
+    assert 1 == len(live.reporter._workers)
+    assert [] == live.server.errors()
 
 
 # --- the report ---
@@ -201,6 +223,16 @@ def test_what_waits_in_a_socket_while_workers_are_busy_is_seen(watched) -> None:
     (watched.proc / "net" / "udp").write_text(f"sl local\n0: 0100007F:13C4 0:0 07 0:{4000 * MESSAGE_BYTES:08X} 0 0\n")
     watched.run(5, rps=100)
     assert 40 == pytest.approx(watched.reporter._wait_s(), rel=0.1)
+
+
+def test_the_fullest_socket_counts(watched) -> None:
+    """Whoever waits there waits longest."""
+    watched.worker(1, BUSY)
+    watched.worker(2, BUSY, "udp receiver child=0 sock=127.0.0.1:5061")
+    rows = f"0: 0100007F:13C4 0:0 07 0:{10 * MESSAGE_BYTES:08X}\n1: 0100007F:13C5 0:0 07 0:{1000 * MESSAGE_BYTES:08X}\n"
+    (watched.proc / "net" / "udp").write_text(f"sl local\n{rows}")
+    watched.run(5, rps=100)
+    assert 10 == pytest.approx(watched.reporter._wait_s(), rel=0.1)
 
 
 def test_no_capacity_is_told_of_an_idle_proxy(watched) -> None:

@@ -1,6 +1,7 @@
 """What a worker does with requests, replies and failures."""
 
 import pytest
+from steelyard.core.feedback import Algorithm, Feedback
 from steelyard.core.snapshot import Rule
 from steelyard.edge import kamailio, shared
 
@@ -719,3 +720,160 @@ def test_a_late_answer_of_the_silent_one_changes_no_count(rig) -> None:
     rig.server.reply(sent, 180)
     assert [] == rig.filed()
     assert 1 == rig.in_flight.count("d1")
+
+
+# --- overload control, in the places that test_overload.py does not reach ---
+
+OFFER = ';oc;oc-algo="loss"'
+CALLERS = "SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK-caller"
+
+
+def shed(rig: Rig, *numbers: int, oc: int = 100) -> None:
+    """Let destinations ask for less."""
+    for number in numbers:
+        feedback = Feedback(oc, 60_000, None, Algorithm.LOSS)
+        rig.throttles.take(f"127.0.0.1:500{number}", feedback, rig.now_us)
+
+
+@pytest.mark.parametrize("why", UNSENT)
+def test_c1_an_offer_is_withdrawn_where_the_next_attempt_is_to_make_none(rig, why) -> None:
+    """Also when the first attempt never left, and both are made in one breath."""
+    rig.publish(entry(1, tier=1), entry(2, tier=2, overload_control=False), entry(3, tier=3))
+    rig.server.unsendable[uri(1)] = why
+    second = rig.send()
+    rig.server.reply(second, 503)
+    assert [(uri(2), ""), (uri(3), OFFER)] == [(sent.uri, sent.offer) for sent in rig.server.sent]
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE", "ACK", "INFO"])
+def test_c1_a_caller_that_sends_no_route_reaches_a_destination_that_is_offered_it(rig, method) -> None:
+    """The next hop is that of the note."""
+    rig.publish(*in_order(1))
+    call = rig.send()
+    rig.server.reply(call, 200)
+    sent = rig.send(method, call_id=call.transaction.request.call_id, to_tag="x", uri="sip:bob@example.com")
+    assert (uri(1), OFFER) == (sent.uri, sent.offer)
+
+
+def test_c9_a_request_is_offered_to_each_at_most_once_whoever_sheds(rig) -> None:
+    """A failure does not move it to one that sheds it, and the caller is answered once."""
+    rig.publish(entry(1), entry(2), entry(3), max_attempts=5)
+    rig.gate._mix.ordinary_percent = 100.0
+    shed(rig, 1, 2)
+    first = rig.send("MESSAGE")
+    assert uri(3) == first.uri
+    assert 1 == len(rig.server.reply(first, 503))
+    assert [uri(3)] == hops(rig)
+
+
+def test_c9_a_request_that_is_refused_for_overload_takes_no_place(rig) -> None:
+    """Nothing was sent, no count may say so, and no state is kept of it."""
+    rig.publish(*in_order(2))
+    shed(rig, 1, 2)
+    rig.gate._mix.ordinary_percent = 100.0
+    [answer] = rig.server.receive(rig.request())
+    assert (503, "Overload", False) == (answer.status, answer.reason, answer.stateful)
+    assert [0, 0] == [rig.in_flight.count(key) for key in ("d1", "d2")]
+    assert [] == rig.filed()
+
+
+def test_a_destination_that_is_not_under_control_is_sent_all_of_its_share(rig) -> None:
+    """Whatever others ask for."""
+    rig.publish(entry(1, overload_control=False), entry(2))
+    shed(rig, 2)
+    rig.gate._mix.ordinary_percent = 100.0
+    assert [uri(1)] * 20 == [rig.send().uri for _ in range(20)]
+
+
+def test_without_destinations_an_overload_is_not_the_reason(rig) -> None:
+    """The log says that the list is empty."""
+    rig.publish(reason="the list of destinations is empty")
+    shed(rig, 1)
+    [answer] = rig.server.receive(rig.request())
+    assert (503, "No Destination Available") == (answer.status, answer.reason)
+    assert ["the list of destinations is empty" in text for level, text in rig.server.log if level == "warn"]
+
+
+@pytest.mark.parametrize("method", ["ACK", "CANCEL"])
+def test_c10_ack_and_cancel_are_never_shed(rig, method) -> None:
+    """An ACK has no answer, and a CANCEL ends work: RFC 7200 section 5.3.2."""
+    rig.publish(*in_order(1))
+    invite = rig.request()
+    rig.server.receive(invite)
+    rig.server.reply(rig.server.sent[0], 180 if method == "CANCEL" else 200)
+    shed(rig, 1)
+    before = rig.throttles.shed("127.0.0.1:5001")
+    fields = {"branch": invite.branch} if method == "CANCEL" else {"to_tag": "x", "routed": True, "uri": uri(1)}
+    rig.server.receive(rig.request(method, call_id=invite.call_id, **fields))
+    assert uri(1) == (rig.server.cancels[-1] if method == "CANCEL" else rig.server.sent[-1].uri)
+    assert before == rig.throttles.shed("127.0.0.1:5001")
+
+
+def test_c10_a_retransmission_within_a_dialog_is_not_asked_about_again(rig) -> None:
+    """RFC 7339 section 5.4 is about requests, of which this is the same one."""
+    rig.publish(*in_order(1))
+    bye = rig.request("BYE", to_tag="x", routed=True, uri=uri(1))
+    rig.server.receive(bye)
+    shed(rig, 1)
+    assert [] == rig.server.receive(bye)
+    assert 0 == rig.throttles.shed("127.0.0.1:5001")
+
+
+def test_c11_vias_of_others_are_cleaned_in_a_reply_within_a_dialog(rig) -> None:
+    """As in any reply; the own one ends here."""
+    rig.publish(*in_order(1))
+    bye = rig.send("BYE", to_tag="x", routed=True, uri=uri(1))
+    ours = "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK0"
+    rig.server.reply(bye, 200, Via=[ours, f"{CALLERS};oc=9;oc-validity=5;rport"])
+    assert [ours, f"{CALLERS};rport"] == rig.server.passed_on.headers["Via"]
+
+
+def test_c12_a_callers_offer_is_in_no_attempt(rig) -> None:
+    """Nor is what we announce to the caller."""
+    rig.load.publish_overload(30, Feedback(30, 1000, (5, 1), Algorithm.LOSS))
+    rig.publish(*in_order(2))
+    rig.server.reply(rig.send(headers={"Via": CALLERS + OFFER}), 503)
+    assert [CALLERS, CALLERS] == [sent.headers["Via"] for sent in rig.server.sent]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"max_forwards": 0}, 483), ({"sane": False}, 400), ({"to_tag": "x"}, 481), ({}, 503)]
+)
+def test_s1_every_answer_of_our_own_carries_the_value(rig, fields, status) -> None:
+    """From the first check on: a client that is refused must hear why most of all."""
+    rig.load.publish_overload(30, Feedback(30, 1000, (5, 1), Algorithm.LOSS))
+    [answer] = rig.server.receive(rig.request(headers={"Via": CALLERS + OFFER}, **fields))
+    said = ';oc=30;oc-algo="loss";oc-validity=1000;oc-seq=5.00001'
+    assert (status, CALLERS + said) == (answer.status, answer.via)
+
+
+@pytest.mark.parametrize("status", [100, 180, 200, 404, 486])
+def test_s1_every_reply_that_passes_through_carries_the_value(rig, status) -> None:
+    """Whatever its class."""
+    rig.load.publish_overload(30, Feedback(30, 1000, (5, 1), Algorithm.LOSS))
+    rig.publish(*in_order(1))
+    ours = "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK0"
+    rig.server.reply(rig.send(headers={"Via": CALLERS + OFFER}), status, Via=[ours, CALLERS])
+    assert [ours, CALLERS + ';oc=30;oc-algo="loss";oc-validity=1000;oc-seq=5.00001'] == (
+        rig.server.passed_on.headers["Via"]
+    )
+
+
+def test_a_load_query_is_taken_out_of_every_attempt(rig) -> None:
+    """And a report: both are between neighbours, and the next destination is none of the caller's."""
+    rig.publish(*in_order(2))
+    headers = {"Endpoint-Load-Metrics-Request": "TEXT", "Endpoint-Load-Metrics": ["TEXT eps=1", "TEXT eps=2"], "A": "b"}
+    rig.server.reply(rig.send(headers=headers), 503)
+    assert [{"A": "b"}] * 2 == [sent.headers for sent in rig.server.sent]
+
+
+def test_c10_requests_within_a_dialog_count_for_the_mix(rig) -> None:
+    """With half of the requests in dialogs, shedding half of all takes every new one and none of the others."""
+    rig.publish(*in_order(1))
+    for _ in range(3):
+        rig.send()
+        rig.send("BYE", to_tag="x", routed=True, uri=uri(1))
+        rig.pass_time(6)
+    shed(rig, 1, oc=50)
+    assert [503] * 10 == [rig.server.receive(rig.request())[0].status for _ in range(10)]
+    assert [uri(1)] * 10 == [rig.send("BYE", to_tag="x", routed=True, uri=uri(1)).uri for _ in range(10)]

@@ -2,10 +2,14 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
+from steelyard.core.feedback import Algorithm, Feedback
 from steelyard.edge import shared
-from steelyard.edge.shared import Board, Dialogs, Facts, InFlight
+from steelyard.edge.shared import Board, Clients, Dialogs, Facts, InFlight, Load, Throttles
+
+from tests.edge.fake_kamailio import FakeKamailio
 
 SECOND = 1_000_000
 
@@ -439,16 +443,19 @@ def test_a_server_that_is_forgotten_leaves_no_cell(server) -> None:
     assert {"last"} == server.tables["overload"].cells.keys()
 
 
-@pytest.mark.parametrize("cell", [HOST, f"{HOST} bucket"])
-def test_a_damaged_cell_keeps_no_lock(server, cell) -> None:
+@pytest.mark.parametrize(
+    ("cell", "use"),
+    [
+        (HOST, lambda throttles, _: throttles.take(HOST, loss(20), SECOND)),
+        (f"{HOST} bucket", lambda throttles, known: throttles.admits(HOST, known, SECOND, 0.0, priority=False)),
+    ],
+)
+def test_a_damaged_cell_keeps_no_lock(server, cell, use) -> None:
     """Other workers would wait for it for ever."""
     throttles = Throttles(server.ksr)
     throttles.take(HOST, Feedback(10, 60_000, None, Algorithm.RATE), SECOND)
-    throttle = throttles.in_force(HOST, SECOND)
+    known = throttles.in_force(HOST, SECOND)
     server.ksr.htable.sht_sets("overload", cell, "damaged")
     with pytest.raises(ValueError, match="damaged"):
-        if cell == HOST:
-            throttles.take(HOST, loss(20), SECOND)
-        else:
-            throttles.admits(HOST, throttle, SECOND, 0.0, priority=False)
+        use(throttles, known)
     assert [] == server.htable.held()

@@ -119,6 +119,31 @@ def test_bytes_that_are_no_text_are_read_as_such(store, client) -> None:
     assert {URI: "\ufffd\ufffd"} == store.read_list()["weight"]
 
 
+def test_pushed_reports_are_read_by_their_destinations(store, client) -> None:
+    """Empty where there is none, None where the key is no hash; sets do not mix."""
+    client.hset(f"steelyard:{{1}}:report:{URI}", mapping={"cpu_utilization": "0.5", "state": "drain"})
+    client.set("steelyard:{1}:report:sip:text", "text")
+    client.hset("steelyard:{2}:report:sip:elsewhere", "percent", "5")
+    expected = {
+        "sip:text": None,
+        "sip:elsewhere": {},
+        URI: {"cpu_utilization": "0.5", "state": "drain"},
+    }
+    assert expected == store.read_reports(["sip:text", "sip:elsewhere", URI])
+    assert {} == store.read_reports([])
+
+
+def test_pushed_reports_of_a_redis_that_is_away_cannot_be_read(own_redis, clock) -> None:
+    """It is said like everything that cannot be, and the next reading waits."""
+    store = Store(own_redis.url, "1", clock)
+    assert {URI: {}} == store.read_reports([URI])
+    own_redis.stop()
+    with pytest.raises(StoreUnavailable):
+        store.read_reports([URI])
+    with pytest.raises(StoreUnavailable, match="a moment ago"):
+        store.read_reports([URI])
+
+
 def test_a_list_of_a_thousand_is_read_whole(store, client) -> None:
     """No field is lost."""
     weights = {f"sip:proxy-{number}.example.com": "1" for number in range(1000)}

@@ -168,23 +168,30 @@ class Router:
         if method == "OPTIONS" and sip.is_for_us():
             self._answer_ping(snapshot)
             return
+        priority = self._is_priority()
+        self._gate.on_request(priority=priority)
+        first = self._choose([], priority=priority)
+        if first is None and self._is_shed(snapshot):
+            sip.answer(SERVICE_UNAVAILABLE, "Overload")  # without state: in an overload a refusal must cost little
+            return
         if method in DIALOG_FORMING:
             sip.record_route()
         if not sip.begin():
             return
-        priority = self._is_priority()
-        self._gate.on_request(priority=priority)
-        if not self._send_to_another([], priority=priority):
+        if first is None or not self._send_to_another([], priority=priority, first=first):
             self._refuse(method, snapshot)
 
     def _is_priority(self) -> bool:
         sip = self._sip
         return is_priority(sip.request_uri(), sip.header("Resource-Priority"), in_dialog=False)
 
+    def _is_shed(self, snapshot: Snapshot) -> bool:
+        """Say whether it is for an overload that nobody takes a request: RFC 7339 section 5.10, no Retry-After."""
+        return bool(snapshot.entries) and self._gate.is_anybody_in_overload()
+
     def _refuse(self, method: str, snapshot: Snapshot) -> None:
-        if snapshot.entries and self._gate.is_anybody_in_overload():
-            # RFC 7339 section 5.10: without Retry-After. Counted by the gate; a line for each would be a flood.
-            self._sip.answer_statefully(SERVICE_UNAVAILABLE, "Overload")
+        if self._is_shed(snapshot):
+            self._sip.answer_statefully(SERVICE_UNAVAILABLE, "Overload")  # counted by the gate; lines would be a flood
             return
         reason = snapshot.reason or "no destination could be sent to"
         self._sip.answer_statefully(SERVICE_UNAVAILABLE, "No Destination Available")
@@ -237,9 +244,9 @@ class Router:
             other = None
         return other
 
-    def _send_to_another(self, tried: list[str], *, priority: bool) -> bool:
+    def _send_to_another(self, tried: list[str], *, priority: bool, first: Entry | None = None) -> bool:
         """
-        Send the request to a destination not yet tried.
+        Send the request to a destination not yet tried, to `first` if that has been chosen already.
 
         Returns:
             False when there is none left or none of them could be sent to.
@@ -247,7 +254,7 @@ class Router:
         sip = self._sip
         snapshot = self._current()
         while len(tried) < snapshot.max_attempts:
-            entry = self._choose(tried, priority=priority)
+            entry, first = first or self._choose(tried, priority=priority), None
             if entry is None:
                 return False
             number = len(tried)
