@@ -172,9 +172,9 @@ def test_s9_a_refusal_names_no_time(full) -> None:
 
 def test_s9_a_retransmission_of_what_is_served_is_not_refused(full) -> None:
     """Its first copy was let in: it gets that one's answer."""
-    refuses, full.script._scripted._rng.random = full.script._scripted._rng.random, lambda: 0.9999
-    request = Message("MESSAGE", "sip:bob@192.0.2.9")
+    load, request = Load(full.ksr), Message("MESSAGE", "sip:bob@192.0.2.9")
+    load.publish_overload(0, Feedback(0, 0, (4, 1), Algorithm.LOSS))
     full.receive(request)
-    full.script._scripted._rng.random = refuses
+    load.publish_overload(99, Feedback(99, 1000, (6, 1), Algorithm.LOSS))
     assert [] == full.receive(request)
-    assert (1, 0, 1) == (len(full.sent), Load(full.ksr).refused(), full.retransmitted)
+    assert (1, 0, 1) == (len(full.sent), load.refused(), full.retransmitted)

@@ -722,7 +722,7 @@ def test_a_late_answer_of_the_silent_one_changes_no_count(rig) -> None:
     assert 1 == rig.in_flight.count("d1")
 
 
-# --- overload control, in the places that test_overload.py does not reach ---
+# --- overload control, in the places that test_router_overload.py does not reach ---
 
 OFFER = ';oc;oc-algo="loss"'
 CALLERS = "SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK-caller"

@@ -214,6 +214,33 @@ def test_a_destination_that_is_not_probed_has_an_interval_of_0():
     assert {A: Probe(0.0, 1.0, ProbeMethod.NONE), B: Probe(1.0, 1.0)} == balanced.probes
 
 
+def test_a_probe_is_told_how_to_ask_and_for_what():
+    """By the set's settings, and one destination's own over them."""
+    balanced = Balanced(
+        {A: 1, B: 1},
+        settings={
+            "probe_method": "invite",
+            "load_reports": "off",
+            f"overload_control@{B}": "off",
+            f"load_reports@{B}": "on",
+            f"probe_method@{B}": "options",
+        },
+    )
+    assert {
+        A: Probe(1.0, 1.0, ProbeMethod.INVITE, asks_load=False, overload_control=True),
+        B: Probe(1.0, 1.0, ProbeMethod.OPTIONS, asks_load=True, overload_control=False),
+    } == balanced.probes
+
+
+def test_workers_are_told_by_which_address_overload_control_is_kept_and_whether_it_is_offered():
+    """The address of a URI without a port has the default one."""
+    uri = "sip:gw@proxy.example.com;transport=tcp"
+    balanced = Balanced({A: 1, uri: 1}, settings={f"overload_control@{uri}": "off"})
+    assert {A: ("192.0.2.1:5060", True), uri: ("proxy.example.com:5060", False)} == {
+        entry.uri: (entry.address, entry.overload_control) for entry in balanced.snapshot.entries
+    }
+
+
 def test_a_destination_that_stays_down_is_probed_ever_less_often():
     """Each further silence doubles the interval, up to five seconds; an answer ends that."""
     balanced = Balanced({A: 1, B: 1})

@@ -1,5 +1,7 @@
 """What load reports and overload control make of the weights, and what is said of them."""
 
+import math
+
 import pytest
 from steelyard.core.feedback import Algorithm
 from steelyard.core.roster import Throttled
@@ -25,6 +27,27 @@ def reporting(seconds, capacities, **hashes):
             balanced.answer(uri, now_s=float(now_s))
         balanced.decide(float(now_s))
     return balanced
+
+
+def held(times_s, *, weights=None, silent=(), **hashes):
+    """
+    Return a set whose destinations answered ten calls a second in these times for half a minute.
+
+    All but the silent ones reported half load and a capacity of 100.
+    """
+    balanced = Balanced(weights or dict.fromkeys(times_s, 1), **hashes)
+    for now_s in range(31):
+        for uri, time_s in times_s.items():
+            balanced.answer(uri, times=10, now_s=float(now_s), response_time_s=time_s)
+            if uri not in silent:
+                balanced.report(uri, header(0.5, 50), now_s=float(now_s), source=SOURCES[uri])
+        balanced.decide(float(now_s))
+    return balanced
+
+
+def holds(balanced):
+    """Return how long each destination holds a request beside the set's usual."""
+    return {entry.uri: entry.hold for entry in balanced.snapshot.entries}
 
 
 def shares(balanced):
@@ -123,6 +146,116 @@ def test_a_crowded_proxy_gets_no_more_room_for_being_slow():
             balanced.report(uri, header(utilization, 50), now_s=float(now_s), source=SOURCES[uri])
         balanced.decide(float(now_s))
     assert {A: 1.0, B: 1.0} == {entry.uri: entry.hold for entry in balanced.snapshot.entries}
+
+
+@pytest.mark.parametrize(("seconds", "grown"), [(9, 1.0), (10, 1.15), (11, 1.15**2)])
+def test_reports_count_from_the_tenth_second_on(seconds, grown):
+    """Then a capacity grows as fast as any learned one may, 15 % a second."""
+    balanced = reporting(seconds, {A: 50, B: 100, C: 800})
+    assert grown == pytest.approx(balanced.weights()[C], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "trust"), [(0.0, 1.0), (6.0, 1.0), (16.0, math.exp(-1)), (26.0, math.exp(-2)), (60.0, 0.0)]
+)
+def test_a_report_counts_in_full_for_six_seconds_and_then_fades(age_s, trust):
+    """Four times the capacity becomes four to the power of what is left of it, beside answers that are alike."""
+    balanced = Balanced({A: 1, B: 1})
+    for now_s in range(41):
+        for uri, rps in ((A, 25), (B, 100)):
+            balanced.report(uri, header(0.5, rps), now_s=float(now_s), source=SOURCES[uri])
+        balanced.decide(float(now_s))
+    assert pytest.approx(4.0, rel=1e-3) == balanced.weights()[B] / balanced.weights()[A]
+    balanced.decide(40.0 + age_s)
+    balanced.declare({A: 1, B: 1}, 40.0 + age_s)
+    balanced.decide(40.0 + age_s)
+    assert pytest.approx(4.0**trust, rel=1e-3) == balanced.weights()[B] / balanced.weights()[A]
+    assert f"{trust:.2f}" == balanced.why(A)["report_trust"]
+
+
+def test_after_a_silence_of_a_minute_the_blackout_begins_anew():
+    """Nobody knows what happened meanwhile."""
+    balanced = reporting(40, {A: 50, B: 100, C: 200})
+    for uri, capacity in ((A, 50), (B, 100), (C, 200)):
+        balanced.report(uri, header(0.5, capacity / 2), now_s=100.0, source=SOURCES[uri])
+    balanced.decide(100.0)
+    assert ["0.00"] * 3 == [balanced.why(uri)["report_trust"] for uri in (A, B, C)]
+
+
+def test_one_that_is_back_from_maint_reports_as_a_newcomer():
+    """What it told before is of another life."""
+    balanced = reporting(40, {A: 50, B: 100, C: 200})
+    balanced.declare({A: 1, B: 1, C: 1}, 41.0, state={C: "maint"})
+    balanced.decide(41.0)
+    balanced.declare({A: 1, B: 1, C: 1}, 42.0)
+    balanced.decide(42.0)
+    assert ("0.00", "") == (balanced.why(C)["report_trust"], balanced.why(C)["reported_capacity"])
+    assert "1.00" == balanced.why(A)["report_trust"]
+
+
+def test_reports_of_one_alone_do_not_favour_it():
+    """Nobody's answers differ from its own: whatever unit it reports in, all are alike."""
+    balanced = Balanced({A: 1, B: 1, C: 1})
+    for now_s in range(41):
+        for uri in (A, B, C):
+            balanced.answer(uri, times=5, now_s=float(now_s))
+        balanced.report(A, header(0.5, 5000), now_s=float(now_s))
+        balanced.decide(float(now_s))
+    assert {A: 33.3, B: 33.3, C: 33.3} == pytest.approx(shares(balanced), abs=0.1)
+
+
+@pytest.mark.parametrize(("policy", "weights"), [("weighted", {A: 1.0, B: 3.0}), ("round-robin", {A: 1.0, B: 1.0})])
+def test_reports_move_no_weight_but_under_adaptive(policy, weights):
+    """The operator's word is exact."""
+    balanced = Balanced({A: 1, B: 3}, settings={"policy": policy})
+    for now_s in range(41):
+        balanced.report(A, header(0.5, 500), now_s=float(now_s))
+        balanced.report(B, header(0.5, 5), now_s=float(now_s), source=SOURCES[B])
+        balanced.decide(float(now_s))
+    assert weights == balanced.weights()
+
+
+# --- rooms ---
+
+
+def test_without_reports_the_room_is_the_weight():
+    """How long requests are held tells nothing of the room where nothing tells how busy a destination is."""
+    assert {A: 1.0, B: 1.0} == holds(held({A: 0.08, B: 0.02}, silent=(A, B)))
+
+
+def test_the_usual_time_is_the_mean_of_those_that_report():
+    """By their weights, which are equal here: 80 and 20 ms make 50. Who does not report has the usual room."""
+    balanced = held({A: 0.08, B: 0.02, C: 0.5}, silent=(C,), mode=dict.fromkeys((A, B, C), "manual"))
+    assert {A: 1.6, B: 0.4, C: 1.0} == holds(balanced)
+
+
+@pytest.mark.parametrize(("weight", "expected"), [("0.01", {A: 5.0, B: 0.67}), ("1", {A: 1.96, B: 0.2})])
+def test_a_room_is_within_a_fifth_and_five_times_the_usual(weight, expected):
+    """No measurement makes more of it, and nothing less."""
+    balanced = held({A: 0.5, B: 0.01}, weights={A: weight, B: 1}, mode={A: "manual", B: "manual"})
+    assert expected == holds(balanced)
+
+
+def test_rooms_stay_for_minutes_when_the_reports_stop():
+    """Ten minutes after they were fresh a factor of four has become one of 4^(1/e)."""
+    balanced = held({A: 0.08, B: 0.02})
+    before = holds(balanced)
+    balanced.decide(36.0)
+    assert before == pytest.approx(holds(balanced), abs=0.01)
+    for _ in range(2):  # weights first, which the rooms are compared by
+        balanced.declare({A: 1, B: 1}, 636.0)
+        balanced.decide(636.0)
+    assert pytest.approx((before[A] / before[B]) ** math.exp(-1), rel=0.05) == holds(balanced)[A] / holds(balanced)[B]
+
+
+def test_one_that_is_back_from_maint_has_the_usual_room():
+    """Until it has told again."""
+    balanced = held({A: 0.08, B: 0.02})
+    balanced.declare({A: 1, B: 1}, 31.0, state={A: "maint"})
+    balanced.decide(31.0)
+    balanced.declare({A: 1, B: 1}, 32.0)
+    balanced.decide(32.0)
+    assert 1.0 == holds(balanced)[A]
 
 
 # --- what is not believed ---
@@ -320,3 +453,81 @@ def test_an_overload_is_told_when_it_begins_and_when_it_has_ended_for_good():
     assert [] == balanced.told("overload over")
     balanced.decide(20.0)
     assert 1 == len(balanced.told("overload over"))
+
+
+@pytest.mark.parametrize(
+    ("state", "disabled", "percent"), [(None, False, 0), ("drain", False, 80), ("maint", False, 80), (None, True, 80)]
+)
+def test_only_who_may_be_picked_can_take_what_the_others_do_not(state, disabled, percent):
+    """A destination that is out keeps the upstream from nothing."""
+    balanced = Balanced({A: 1, B: 1}, state={B: state} if state else {})
+    balanced.balancer.on_disabled(B, disabled=disabled)
+    balanced.throttled[ADDRESSES[A]] = Throttled(loss(80), 1)
+    assert percent == balanced.decide(1.0).overload_percent
+
+
+def test_a_spare_that_is_not_full_keeps_the_upstream_from_being_told():
+    """What the first tier sheds goes there."""
+    balanced = Balanced({A: 1, B: 1}, priority={B: "5"})
+    balanced.throttled[ADDRESSES[A]] = Throttled(loss(80), 1)
+    assert 0 == balanced.decide(1.0).overload_percent
+    balanced.throttled[ADDRESSES[B]] = Throttled(loss(40), 1)
+    assert 60 == balanced.decide(2.0).overload_percent
+
+
+def test_one_that_goes_down_leaves_the_rest_in_overload():
+    """The upstream is told as soon as nobody else is left."""
+    balanced = Balanced({A: 1, B: 1})
+    balanced.throttled[ADDRESSES[A]] = Throttled(loss(30), 1)
+    assert 0 == balanced.decide(0.0).overload_percent
+    now_s = balanced.fall(B, now_s=0.0)
+    assert 30 == balanced.decide(now_s).overload_percent
+
+
+def test_an_overload_of_less_than_a_percent_is_told_as_one():
+    """0 would mean that there is none."""
+    balanced = Balanced({A: 1})
+    balanced.answer(A, times=1000, now_s=1.0)
+    balanced.throttled[ADDRESSES[A]] = Throttled(Throttle(500, Algorithm.RATE, None, 10**15), 1)
+    assert 1 == balanced.decide(1.0).overload_percent
+
+
+def test_an_overload_is_looked_for_by_the_address_of_a_destination():
+    """Two URIs of one server are in overload together."""
+    tcp = f"{A};transport=tcp"
+    balanced = Balanced({A: 1, tcp: 1})
+    balanced.throttled[ADDRESSES[A]] = Throttled(loss(20), 3)
+    assert 20 == balanced.decide(1.0).overload_percent
+    assert {A, tcp} == {uri for uri, _ in balanced.told("overload")}
+
+
+def test_an_overload_that_is_over_says_how_much_was_kept_away():
+    """Ten seconds after it was last in force, and once."""
+    balanced = Balanced({A: 1})
+    for now_s, seen in ((1.0, Throttled(loss(20), 5)), (2.0, Throttled(loss(30), 42))):
+        balanced.throttled[ADDRESSES[A]] = seen
+        balanced.decide(now_s)
+    balanced.throttled[ADDRESSES[A]] = Throttled(None, 42)
+    told = [now_s for now_s in (3.0, 11.999, 12.0, 13.0, 30.0) if balanced.decide(now_s).events]
+    assert [12.0] == told
+    assert [(A, "asks by overload control for 20 % fewer requests")] == balanced.told("overload")
+    assert [(A, "42 requests have been kept from it since it joined")] == balanced.told("overload over")
+    assert ("", "42") == (balanced.why(A)["oc"], balanced.why(A)["shed"])
+
+
+@pytest.mark.parametrize("when_s", [0.1, 0.9])
+def test_an_overload_is_in_the_operators_view_with_the_next_decision(when_s):
+    """It does not wait for the period."""
+    balanced = Balanced({A: 1})
+    balanced.throttled[ADDRESSES[A]] = Throttled(loss(20), 0)
+    balanced.decide(when_s)
+    assert "20 % fewer requests" == balanced.why(A)["oc"]
+    assert "asks for 20 % fewer requests" in balanced.why(A)["reason"]
+
+
+def test_overload_control_moves_no_weight():
+    """It keeps requests away by itself."""
+    balanced = Balanced({A: 1, B: 1})
+    balanced.throttled[ADDRESSES[A]] = Throttled(loss(80), 1)
+    balanced.decide(1.0)
+    assert {A: 1.0, B: 1.0} == balanced.weights()

@@ -13,6 +13,8 @@ from steelyard.core.destination import (
     Destination,
     Mode,
     State,
+    address_of,
+    may_answer,
     parse_integer,
     parse_number,
     parse_priority,
@@ -225,3 +227,54 @@ def test_new_calls_need_a_weight_and_the_state_ready(weight, state, takes):
 def test_a_destination_is_ready_automatic_and_first_unless_told():
     """What the operator does not say has its default."""
     assert Destination("sip:a", 1.0, State.READY, Mode.AUTO, 0) == Destination("sip:a")
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("sip:192.0.2.10", "192.0.2.10:5060"),
+        ("sip:192.0.2.10:5080", "192.0.2.10:5080"),
+        ("sip:gw@192.0.2.10", "192.0.2.10:5060"),
+        ("sip:gw@192.0.2.10:5080", "192.0.2.10:5080"),
+        ("sip:gw:secret@192.0.2.10", "192.0.2.10:5060"),
+        ("sip:192.0.2.10;transport=tcp", "192.0.2.10:5060"),
+        ("sip:gw@192.0.2.10:5080;transport=tcp;lr", "192.0.2.10:5080"),
+        ("sip:192.0.2.10:5080?Subject=x:y", "192.0.2.10:5080"),
+        ("sip:[2001:db8::1]", "[2001:db8::1]:5060"),
+        ("sip:[2001:db8::1]:5080", "[2001:db8::1]:5080"),
+        ("sip:gw@[2001:DB8::1];lr;x=[2001:db8::2]:1", "[2001:db8::1]:5060"),
+        ("sip:Proxy.Example.com", "proxy.example.com:5060"),
+        ("sip:Proxy.Example.com:5080;lr", "proxy.example.com:5080"),
+    ],
+)
+def test_an_address_is_host_and_port_alone(uri, address):
+    """Whatever else a URI says; 5060 where it names no port, and case does not matter."""
+    assert address == address_of(uri)
+
+
+@given(st.sampled_from([uri for uri in GOOD_URIS if "@" not in uri]))
+def test_a_user_part_does_not_change_an_address(uri):
+    """Nor does a parameter at the end."""
+    with_user = uri.replace("sip:", "sip:gw@")
+    assert {address_of(uri)} == {address_of(with_user), address_of(uri + ";x=1"), address_of(with_user + ";x=1")}
+
+
+@pytest.mark.parametrize(
+    ("uri", "source", "may"),
+    [
+        ("sip:192.0.2.10", "192.0.2.10", True),
+        ("sip:gw@192.0.2.10:5080;transport=tcp", "192.0.2.10", True),
+        ("sip:192.0.2.10", "192.0.2.1", False),
+        ("sip:192.0.2.10", "2001:db8::1", False),
+        ("sip:[2001:db8::1]", "2001:db8::1", True),
+        ("sip:[2001:db8::1]:5080", "2001:DB8:0:0:0:0:0:1", True),
+        ("sip:gw@[2001:0db8::0001];lr", "2001:db8::1", True),
+        ("sip:[2001:db8::1]", "2001:db8::2", False),
+        ("sip:[2001:db8::1]", "192.0.2.10", False),
+        ("sip:proxy.example.com", "192.0.2.10", True),
+        ("sip:gw@proxy.example.com:5080;lr", "2001:db8::1", True),
+    ],
+)
+def test_an_answer_may_come_only_from_the_address_of_a_uri(uri, source, may):
+    """From any port and in any spelling; where the host is a name, only a resolver knows."""
+    assert may is may_answer(uri, source)

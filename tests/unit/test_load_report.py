@@ -92,6 +92,11 @@ def test_an_empty_down_is_up(text):
     assert parse_pushed({"down": text}).takes_new_calls
 
 
+def test_a_reason_is_cut_to_what_fits_a_line():
+    """Eighty characters say enough."""
+    assert "x" * 80 == parse_pushed({"down": "x" * 81}).down
+
+
 @pytest.mark.parametrize("fields", [{"down": "x"}, {"state": "drain"}, {"state": "maint"}, {"percent": "0"}])
 def test_an_agents_word_can_stop_new_calls(fields):
     """Each of them alone."""

@@ -6,8 +6,11 @@ from math import exp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from steelyard.core.observed import DECAY_S, Observed
+from steelyard.core.feedback import Algorithm
+from steelyard.core.load_report import LoadReport
+from steelyard.core.observed import DECAY_S, HOLD_DECAY_S, LINEAR_UTILIZATION, Observed
 from steelyard.core.outcome import Outcome
+from steelyard.core.throttle import Throttle
 
 
 def answered(*response_times_s, now_s=0.0):
@@ -211,3 +214,94 @@ def test_failures_in_a_row_are_forgotten_once_they_have_faded():
     fades_s = DECAY_S * math.log(10)  # when ten failures weigh one
     assert 10 == observed.failed_in_a_row(fades_s - 1e-6)
     assert 0 == observed.failed_in_a_row(fades_s + 1e-6)
+
+
+# --- how long requests are held ---
+
+
+def told(observed, utilization, *, now_s=0.0):
+    """Have a destination report a utilization."""
+    observed.on_report(LoadReport({"cpu_utilization": utilization}, 50.0), "sip", interval_s=1.0, now_s=now_s)
+    return observed
+
+
+@pytest.mark.parametrize(
+    ("utilization", "hold_s"),
+    [(0.0, 0.1), (LINEAR_UTILIZATION - 0.001, 0.1), (LINEAR_UTILIZATION, None), (1.0, None), (10.0, None)],
+)
+def test_the_time_that_requests_are_held_is_learned_while_a_destination_is_not_crowded(utilization, hold_s):
+    """Above 85 % it is mostly waiting, which is no room; the limit is pinned on both sides."""
+    assert hold_s == told(answered(*[0.1] * 5), utilization).hold_time.value
+
+
+def test_without_enough_answers_no_time_is_learned():
+    """Four are not evidence, and answers within no time at all say nothing."""
+    assert told(answered(*[0.1] * 4), 0.5).hold_time.value is None
+    assert told(answered(*[0.0] * 5), 0.5).hold_time.value is None
+
+
+def test_times_that_requests_are_held_fade_in_half_a_minute_to_1_over_e():
+    """Room changes more slowly than load."""
+    assert 30.0 == HOLD_DECAY_S
+    observed = told(answered(*[0.1] * 5), 0.5)
+    for _ in range(100_000):
+        observed.on_answer(0.3, 1, 200, now_s=HOLD_DECAY_S)
+    told(observed, 0.5, now_s=HOLD_DECAY_S)
+    assert pytest.approx((0.1 * exp(-1) + 0.3) / (exp(-1) + 1), rel=1e-3) == observed.hold_time.value
+
+
+def test_a_restart_forgets_how_long_requests_are_held():
+    """It may be another machine."""
+    observed = told(answered(*[0.1] * 5), 0.5)
+    observed.on_restart(now_s=1.0)
+    assert observed.hold_time.value is None
+
+
+# --- overload control ---
+
+
+def loss(oc):
+    """Return a throttle by loss."""
+    return Throttle(oc, Algorithm.LOSS, None, 10**15)
+
+
+def rate(oc):
+    """Return a throttle by rate."""
+    return Throttle(oc, Algorithm.RATE, None, 10**15)
+
+
+@pytest.mark.parametrize(("throttle", "percent"), [(None, 0.0), (loss(1), 1.0), (loss(100), 100.0), (rate(5), 0.0)])
+def test_what_is_asked_by_loss_is_what_is_to_be_kept_away(throttle, percent):
+    """A rate asks for nothing to be kept away while nobody sends more."""
+    observed = Observed("d1")
+    observed.on_throttled(throttle, 0, now_s=0.0)
+    assert percent == observed.overload_percent(0.0)
+
+
+def test_a_rate_keeps_away_the_part_that_was_shed_of_all_that_came():
+    """Ten a second shed beside thirty a second answered are a quarter."""
+    observed = Observed("d1")
+    for number in range(600):
+        now_s = number / 10
+        for _ in range(3):
+            observed.on_answer(0.01, 1, 200, now_s=now_s)
+        observed.on_throttled(rate(30), number, now_s=now_s)
+    assert pytest.approx(25.0, rel=0.05) == observed.overload_percent(59.9)
+
+
+def test_what_was_shed_counts_once():
+    """A counter that stands still, or begins anew, sheds nothing."""
+    observed = Observed("d1")
+    for shed in (10, 10, 0, 4):
+        observed.on_throttled(rate(5), shed, now_s=0.0)
+    assert pytest.approx(14.0) == observed.shed_per_s.at(0.0)
+    assert 4 == observed.shed
+
+
+def test_what_was_shed_fades_in_two_seconds_to_1_over_e():
+    """An overload that is over is not told on."""
+    observed = Observed("d1")
+    observed.on_throttled(rate(5), 100, now_s=0.0)
+    assert pytest.approx(100 * exp(-1)) == observed.shed_per_s.at(2.0)
+    observed.on_throttled(None, 100, now_s=2.0)
+    assert 0.0 == observed.overload_percent(2.0)

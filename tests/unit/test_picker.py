@@ -307,3 +307,57 @@ def test_turns_can_be_asked_for_whatever_the_rule():
 def test_all_entries_can_be_looked_at():
     """Those of every tier."""
     assert {"d0", "d1"} == {entry.key for entry in _picker(_entries(1, 1)).entries()}
+
+
+@pytest.mark.parametrize("count", [2, SCAN_LIMIT + 2])
+def test_an_idle_set_is_served_by_weights_and_not_by_rooms(count):
+    """Who holds requests longer is not asked more often for it."""
+    entries = [Entry(f"d{n}", f"sip:{n}", 1.0, hold=5.0 if n == 0 else 0.2) for n in range(count)]
+    counts = _counts(_picker(entries), 10 * count)
+    assert all(abs(10 - counts[entry.key]) <= 1 for entry in entries)
+
+
+@pytest.mark.parametrize(("head_has", "kept"), [(6, True), (7, False)])
+def test_in_a_large_set_loads_are_held_against_rooms(head_has, kept):
+    """Six over a room of four are one and a half, as much as rivals would have; seven are more."""
+    roomy = Entry("roomy", "sip:r", 1.0, hold=4.0)
+    picker, by_turns = _twins([roomy, *_entries(*[1.0] * (SCAN_LIMIT + 3))])
+    load = {f"d{number}": 1 for number in range(SCAN_LIMIT + 3)} | {"roomy": head_has}
+    due = had = 0
+    for _ in range(600):
+        head, picked = by_turns.pick(_idle), picker.pick(load.__getitem__)
+        due += head is roomy
+        had += head is picked is roomy
+    assert 50 == due
+    assert had == due if kept else had < 5  # both drawn rivals may be the head itself: once in 144 times
+
+
+def test_in_a_large_set_a_roomy_rival_may_have_more_in_flight():
+    """Three and a half over a room of four are less than one over one; as much over a room of one is not."""
+    for hold, rivals in ((4.0, True), (1.0, False)):
+        entries = _entries(*[1.0] * (SCAN_LIMIT + 3), hold=hold)
+        picker, by_turns = _twins([Entry("small", "sip:s", 1.0), *entries])
+        had = 0
+        for _ in range(12 * 20):
+            head, picked = by_turns.pick(_idle), picker.pick(lambda key: 1 if key == "small" else 3)
+            had += head.key == "small" and picked.key != "small"
+        assert rivals is (had > 15)
+
+
+def test_a_room_is_the_weight_times_the_time():
+    """Little's law; the time is 1 beside others where it is not known."""
+    assert (2.5, 7.5) == (Entry("d0", "sip:0", 2.5).room, Entry("d0", "sip:0", 2.5, hold=3.0).room)
+
+
+def test_turns_asked_for_pass_over_whoever_was_tried():
+    """And end when all have been."""
+    picker = _picker(_entries(1, 3))
+    assert {"d1"} == {picker.pick(_idle, ["d0"], by_turns=True).key for _ in range(5)}
+    assert picker.pick(_idle, ["d0", "d1"], by_turns=True) is None
+
+
+def test_turns_asked_for_keep_to_the_first_tier():
+    """A higher number waits, by whatever rule."""
+    picker = _picker([*_entries(1, 1), Entry("spare", "sip:s", 5.0, tier=7)])
+    assert {"d0", "d1"} == {picker.pick(_idle, by_turns=True).key for _ in range(20)}
+    assert "spare" == picker.pick(_idle, ["d0", "d1"], by_turns=True).key

@@ -46,6 +46,24 @@ def test_a_pool_that_stays_too_small_is_given_up():
     assert after(300, rps=0.1).capacity() is None
 
 
+@pytest.mark.parametrize(("idle_s", "capacity"), [(55, 10 / (6 * 0.5 + 55 * 0.1)), (56, None)])
+def test_a_pool_is_kept_for_a_minute(idle_s, capacity):
+    """Two requests in five seconds, none for a while, then eight: ten over their load, or the first two are gone."""
+    reported = Reported()
+    loads = [(0.5, 0.4)] * 5 + [(0.1, 0.0)] * idle_s + [(0.5, 8.0)]
+    for now_s, (utilization, rps) in enumerate(loads):
+        reported.on_report(report(utilization, rps), "sip", interval_s=1.0, now_s=float(now_s))
+    assert capacity == (reported.capacity() and pytest.approx(reported.capacity()))
+
+
+def test_failures_without_requests_are_no_load():
+    """There is nothing to hold them against; idle seconds are pooled as what they are."""
+    reported = Reported()
+    reported.on_report(report(0.0, 0.0, 9.0), "sip", interval_s=1.0, now_s=0.0)
+    reported.on_report(report(0.5, 50.0), "sip", interval_s=1.0, now_s=1.0)
+    assert 25.0 / 0.25 == pytest.approx(reported.capacity())
+
+
 def test_without_requests_there_is_no_capacity():
     """Nothing can be told of an idle proxy."""
     assert after(30, rps=0.0).capacity() is None

@@ -2,10 +2,13 @@
 
 import pytest
 from steelyard.core.destination import Destination, Mode, State
+from steelyard.core.feedback import Algorithm
+from steelyard.core.load_report import LoadReport
 from steelyard.core.observed import Observed
 from steelyard.core.outcome import Outcome
 from steelyard.core.settings import Policy
 from steelyard.core.standing import Situation, stand
+from steelyard.core.throttle import Throttle
 from steelyard.core.weight import Factors
 
 URI = "sip:192.0.2.1:5060"
@@ -51,6 +54,29 @@ def hiding():
     for _ in range(5):
         new.trying_time.add(0.001, now_s=0.0)
         new.beyond_time.add(1.0, now_s=0.0)
+    return new
+
+
+def advised(*, percent=100.0, state=State.READY, down="", seen=None):
+    """Return a destination of which its agent says this."""
+    new = seen or observed()
+    new.agent = LoadReport(percent=percent, state=state, down=down)
+    return new
+
+
+def throttled(oc=20, algorithm=Algorithm.LOSS, shed=0):
+    """Return a destination that asks for so much by overload control."""
+    new = observed()
+    new.on_throttled(Throttle(oc, algorithm, None, 10**15), shed, now_s=0.0)
+    return new
+
+
+def reporting(*, seconds=10, rps=50.0, utilizations=None, calls=5):
+    """Return a destination whose reports came once a second up to second 0."""
+    new = observed(calls=calls)
+    report = LoadReport(utilizations or {"cpu_utilization": 0.5}, rps)
+    for number in range(-seconds, 1):
+        new.on_report(report, "sip", interval_s=1.0, now_s=float(number))
     return new
 
 
@@ -220,3 +246,133 @@ def test_several_things_learned_are_all_said():
         "slow start at 50%; its last 3 calls failed; clears 2.0 x the median's calls"
         == (row(seen=seen, factors=Factors(1.0, 2.0, 0.5, 0.5))["reason"])
     )
+
+
+# --- reports, an agent's word, overload control ---
+
+
+def test_a_row_shows_what_was_reported():
+    """The most constrained utilization, the rate, what they make of it, whence, how old and how far they count."""
+    seen = reporting(utilizations={"cpu_utilization": 0.25, "named_metrics.shm": 0.5}, rps=41.5)
+    seen.reported.refused = 3
+    fields = row(seen=seen, now_s=16.0)
+    assert {
+        "utilization": "0.500",
+        "most_constrained": "named_metrics.shm",
+        "reported_rps": "41.5",
+        "reported_capacity": "83.0",
+        "report_source": "sip",
+        "report_age_s": "16.0",
+        "report_trust": "0.37",
+        "reports_refused": "3",
+    } == {name: fields[name] for name in fields if "report" in name or name in ("utilization", "most_constrained")}
+
+
+def test_what_a_report_does_not_say_is_left_empty():
+    """It may have been an agent's word alone."""
+    seen = observed()
+    seen.on_report(LoadReport(percent=50.0), "pushed", interval_s=2.0, now_s=0.0)
+    fields = row(seen=seen)
+    assert ("", "", "", "") == tuple(
+        fields[name] for name in ("utilization", "most_constrained", "reported_rps", "reported_capacity")
+    )
+    assert ("pushed", "0.0", "0.00") == (fields["report_source"], fields["report_age_s"], fields["report_trust"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "oc", "shed"),
+    [
+        (observed(), "", "0"),
+        (throttled(20, shed=7), "20 % fewer requests", "7"),
+        (throttled(15, Algorithm.RATE), "at most 15 requests per second", "0"),
+        (throttled(0, Algorithm.RATE, shed=9), "at most 0 requests per second", "9"),
+    ],
+)
+def test_a_row_shows_the_overload_control_in_force(seen, oc, shed):
+    """What is asked, in words, and how many requests were kept from it."""
+    fields = row(seen=seen)
+    assert (oc, shed) == (fields["oc"], fields["shed"])
+
+
+def test_a_row_shows_the_percentage_that_its_agent_leaves():
+    """As the agent says it."""
+    assert "12.5" == row(seen=advised(percent=12.5))["percent"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (advised(down="disk full"), "down by its agent's word: disk full"),
+        (advised(down="disk full", state=State.DRAIN, percent=0.0), "down by its agent's word: disk full"),
+        (advised(state=State.DRAIN), "state drain by its agent's word"),
+        (advised(state=State.MAINT, percent=50.0), "state maint by its agent's word"),
+        (advised(percent=0.0), "0 % by its agent's word"),
+        (advised(state=State.DRAIN, seen=left_alone()), "state drain by its agent's word"),
+        (advised(state=State.DRAIN, seen=down()), "down: 3 pings in a row unanswered"),
+        (advised(state=State.DRAIN, seen=disabled()), "disabled with dispatcher.set_state"),
+    ],
+)
+def test_who_is_out_by_its_agents_word_is_told_so(seen, reason):
+    """After the operator's word and the pings, before Retry-After."""
+    assert reason == row(seen=seen, share_percent=0.0)["reason"]
+
+
+def test_in_panic_an_agents_word_is_named_and_overruled():
+    """Nobody else is left."""
+    assert (
+        "panic: tried by declared weight although state drain by its agent's word"
+        == (row(seen=advised(state=State.DRAIN), situation=PANIC)["reason"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "factors", "part"),
+    [
+        (throttled(20), Factors(1.0), "asks for 20 % fewer requests"),
+        (throttled(15, Algorithm.RATE), Factors(1.0), "asks for at most 15 requests per second"),
+        (advised(percent=25.0), Factors(1.0, percent=0.25), "its agent leaves 25 % of its weight"),
+        (reporting(), Factors(1.0), "as declared"),
+        (reporting(), Factors(1.0, capacity=1.11), "reports 1.1 x the median's capacity"),
+        (reporting(), Factors(1.0, capacity=0.89), "reports only 0.9 x the median's capacity"),
+        (reporting(calls=0), Factors(1.0, capacity=2.0), "reports 2.0 x the median's capacity"),
+        (reporting(seconds=9), Factors(1.0), "its load reports count once they have come for 10 s"),
+        (reporting(rps=0.0), Factors(1.0), "its load reports tell too few requests to judge by"),
+    ],
+)
+def test_what_was_told_is_said_in_words(seen, factors, part):
+    """One thing told is the whole reason."""
+    assert part == row(seen=seen, factors=factors)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("now_s", "reason"),
+    [
+        (6.0, "reports 2.0 x the median's capacity"),
+        (6.1, "its last load report is 6 s old; reports 2.0 x the median's capacity"),
+        (12.9, "its last load report is 13 s old; reports 2.0 x the median's capacity"),
+        (13.0, "its last load report is 13 s old; few calls: judged by pings or by the set's average"),
+        (99.0, "its last load report is 99 s old; few calls: judged by pings or by the set's average"),
+    ],
+)
+def test_stale_reports_are_named_until_answers_judge_again(now_s, reason):
+    """Where they count by half there is the turn: e^(-0.7), seven seconds after they were fresh."""
+    assert reason == row(seen=reporting(calls=0), factors=Factors(1.0, 2.0), now_s=now_s)["reason"]
+
+
+def test_reports_in_their_blackout_do_not_judge():
+    """What calls say does."""
+    assert (
+        "its load reports count once they have come for 10 s; clears 2.0 x the median's calls"
+        == (row(seen=reporting(seconds=5), factors=Factors(1.0, 2.0))["reason"])
+    )
+
+
+def test_all_that_was_told_and_learned_is_said():
+    """In the order of its weight."""
+    seen = advised(percent=50.0, seen=throttled(20))
+    for _ in range(3):
+        seen.on_outcome(Outcome.FAILURE, now_s=0.0)
+    assert (
+        "slow start at 50%; asks for 20 % fewer requests; its last 3 calls failed; "
+        "its agent leaves 50 % of its weight; clears 2.0 x the median's calls"
+    ) == row(seen=seen, factors=Factors(1.0, 2.0, 0.5, 0.5, 0.5))["reason"]
