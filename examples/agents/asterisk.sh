@@ -4,20 +4,13 @@
 set -u
 . "$(dirname "$0")/push.sh"
 
-sample() { # prints: calls since start, calls now, calls allowed (0: no limit), part of the CPU in use
-	cpu=$(awk -v n="$(nproc)" '{ cpu = $1 / n; print cpu < 1 ? cpu : 1 }' "${LOADAVG:-/proc/loadavg}")
-	{
-		asterisk -rx 'core show channels count' 2>/dev/null
-		asterisk -rx 'core show settings' 2>/dev/null
-	} | awk -v cpu="$cpu" '
-		/calls? processed/ { total = $1 }
-		/active calls?/    { now = $1 }
-		/Maximum calls:/   { max = $3 + 0 }
-		END { if (total != "") print total, now, max + 0, cpu }'
-}
-
-state() { # `core stop gracefully` and `core restart gracefully` take no new calls
-	asterisk -rx 'core show settings' 2>/dev/null | grep -q 'shutting down' && echo drain || echo ready
+sample() { # prints: calls since start, calls now, calls allowed (0: no limit), state
+	# `core stop gracefully` refuses new calls, and this command too
+	ask asterisk -rx 'core show channels count' | awk '
+		/max active calls?/              { max = $3 }
+		/active calls?/                  { now = $1 }
+		/calls? processed/               { print $1, now + 0, max + 0, "ready" }
+		/cannot be run during shutdown/  { print "-", 0, 0, "drain" }'
 }
 
 every_interval asterisk "$@"

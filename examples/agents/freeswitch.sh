@@ -4,17 +4,19 @@
 set -u
 . "$(dirname "$0")/push.sh"
 
-sample() { # prints: sessions since startup, sessions now, sessions allowed, part of the CPU in use
-	fs_cli -x status 2>/dev/null | awk '
+check() { # whether FreeSWITCH says that something is so
+	[ "$(ask fs_cli -x "fsctl $1")" = true ]
+}
+
+sample() { # prints: sessions since startup, sessions now, sessions allowed, state
+	counts=$(ask fs_cli -x status | awk '
 		/session\(s\) since startup/ { total = $1 }
 		/session\(s\) - peak/        { now = $1 }
 		/session\(s\) max/           { max = $1 }
-		/min idle cpu/               { split($NF, idle, "/"); cpu = 1 - idle[2] / 100 }
-		END { if (max > 0) print total, now, max, cpu }'
-}
-
-state() {
-	[ "$(fs_cli -x 'fsctl pause_check inbound' 2>/dev/null)" = true ] && echo drain || echo ready
+		END { if (total != "" && max > 0) print total, now + 0, max }')
+	[ -n "$counts" ] || return
+	# an elegant shutdown still takes new calls, and ends only once there are none
+	if check 'pause_check inbound' || check shutdown_check; then echo "$counts drain"; else echo "$counts ready"; fi
 }
 
 every_interval fs_cli "$@"
