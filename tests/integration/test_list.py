@@ -97,7 +97,7 @@ def test_shares_and_reasons_are_published(bench):
     assert abs(sum(effective(bench.client).values()) - 100) < 0.01
     row = why(bench.client, many.uris[0])
     wanted = {"declared", "response_time_ms", "in_flight", "error_rate", "capacity", "errors", "slow_start", "state"}
-    assert wanted | {"reason", "updated_at", "mode", "priority", "health", "ping_ms", "effective"} == set(row)
+    assert wanted | {"reason", "updated_at", "mode", "priority", "health", "ping_ms", "effective"} <= set(row)
 
 
 def test_a_manual_weight_is_used_as_it_is(bench):

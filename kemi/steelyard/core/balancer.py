@@ -254,7 +254,8 @@ class Balancer(Roster):
         known = {
             uri: (time_s, self._observed[uri].reported.linger(now_s))
             for uri in candidates
-            if (time_s := self._observed[uri].hold_time.value) is not None
+            if self._settings[uri].load_reports is Switch.ON
+            and (time_s := self._observed[uri].hold_time.value) is not None
         }
         total = sum(factors[uri].weight * trust for uri, (_, trust) in known.items())
         if total <= 0:

@@ -94,8 +94,8 @@ def may_answer(uri: str, source: str) -> bool:
 
 def address_of(uri: str) -> str:
     """Return `host:port` of a URI, with the default port where it names none: what overload control is kept by."""
-    rest = uri.partition(":")[2].partition(";")[0].partition("?")[0]
-    address = rest.rpartition("@")[2].lower()
+    rest = uri.partition(":")[2].rpartition("@")[2]  # the user first: it may hold what ends a host
+    address = rest.partition(";")[0].partition("?")[0].lower()
     return address if address.rpartition("]")[2].rpartition(":")[1] else f"{address}:5060"
 
 

@@ -45,6 +45,11 @@ class LoadReport:
         return self.percent > 0 and self.state is State.READY and not self.down
 
     @property
+    def tells_load(self) -> bool:
+        """True when it says anything of the load, and not the agent's word alone."""
+        return bool(self.utilizations or self.counts) or self.rps is not None
+
+    @property
     def utilization(self) -> float | None:
         """The most constrained utilization, None when none was reported."""
         return max(self.utilizations.values(), default=None)
@@ -114,6 +119,8 @@ def parse_header(value: str) -> LoadReport:
         name, equals, number = (part.strip() for part in pair.partition("="))
         if not equals:
             raise BadValue(f"expected name=value and not {_shown(pair)}")
+        if " " in name:
+            raise BadValue(f"{_shown(name)} is no name; two reports are none")
         if name in fields:
             raise BadValue(f"{_shown(name)} stands there twice")
         fields[name] = number

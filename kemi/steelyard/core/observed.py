@@ -105,7 +105,8 @@ class Observed:
         """Take a load report; `source` says in a word how it came, `interval_s` how often one comes."""
         self.reported.on_report(report, source, interval_s=interval_s, now_s=now_s)
         time_s = self.curve.mean_time(now_s) if self.has_evidence(now_s) else None
-        if time_s and (report.utilization or 0.0) < LINEAR_UTILIZATION:
+        told = report.utilization is not None and report.rps is not None
+        if time_s and told and (report.utilization or 0.0) < LINEAR_UTILIZATION:
             self.hold_time.add(time_s, now_s=now_s)
 
     def on_throttled(self, throttle: Throttle | None, shed: int, *, now_s: float) -> None:

@@ -233,7 +233,7 @@ class Roster:
             self._refuse(uri, f"pushed: {error}", now_s=now_s)
             return
         self._take_agents_word(uri, observed, report)
-        if fields and self._settings[uri].load_reports is Switch.ON:
+        if report.tells_load and self._settings[uri].load_reports is Switch.ON:
             self._take_report(uri, report, "pushed", PUSH_INTERVAL_S, now_s=now_s)
 
     def on_stray(self, source: str, *, now_s: float) -> None:

@@ -61,7 +61,7 @@ def fields_of(before: Counters, now: Counters, busy: Busy, *, cpus: int) -> Mapp
     seconds = now.at_s - before.at_s
     refused = now.refused - before.refused
     return {
-        "cpu_utilization": min((now.cpu_s - before.cpu_s) / seconds / cpus, 1.0),
+        "cpu_utilization": min(max(now.cpu_s - before.cpu_s, 0.0) / seconds / cpus, 1.0),
         "mem_utilization": min(now.memory, 1.0),
         "application_utilization": busy.most_constrained(),
         # What was refused for overload cost next to nothing: it is neither work done nor the proxy's failure.

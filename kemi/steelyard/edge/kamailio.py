@@ -94,11 +94,21 @@ class Kamailio:
 
     def headers(self, name: str) -> list[str]:
         """Return all headers of that name, in their order; those that are no UTF-8 as if they were empty."""
-        first = self.header(name)
-        if not first:
-            return []
-        count = int(self._pv.get(f"$hdrc({name})") or 0)
-        return [first, *(self._ksr.hdr.get_idx(name, number) or "" for number in range(1, min(count, MAX_HEADERS)))]
+        found: list[str] = []
+        while len(found) < MAX_HEADERS:
+            text = self._header_at(name, len(found))
+            if text is None:
+                break
+            found.append(text)
+        return found
+
+    def _header_at(self, name: str, number: int) -> str | None:
+        """Return a header by its place among those of its name: empty when it is no UTF-8, None beyond the last."""
+        try:
+            text: str | None = self._ksr.hdr.get_idx(name, number)
+        except UnicodeDecodeError:
+            return ""
+        return text
 
     def source(self) -> str:
         """Return the IP address that the message came from."""
@@ -210,23 +220,16 @@ class Kamailio:
     def announce_in_reply(self, parameters: str) -> None:
         """Say this in the Via of the reply's next hop, and take what others said out of all that remain."""
         first = self.header(VIA)
-        bodies = self._lower_vias()
+        bodies = self.headers(VIA)[1:]
         rest = split_first(first)[1] if "," in first else ""  # others in one header with ours
         if rest:
             bodies.insert(0, rest[1:])
         for place, body in enumerate(bodies):
-            if place == 0 and parameters:
+            if place == 0 and parameters and body:
                 top, others = split_first(body)
                 self._ksr.textops.replace_hdrs_str(body, strip(top).rstrip() + parameters + strip(others), "f")
             elif _OVERLOAD.search(body):
                 self._ksr.textops.replace_hdrs_str(body, strip(body), "f")
-
-    def _lower_vias(self) -> list[str]:
-        """Return the Via headers but the first."""
-        bodies: list[str] = []
-        while (body := self._ksr.hdr.get_idx(VIA, len(bodies) + 1)) is not None:
-            bodies.append(body)
-        return bodies
 
     def arm(self, on_reply: str, on_failure: str, attempt: int, *, no_response_s: float) -> None:
         """Name the callbacks of the next attempt, its number and how long it may stay without any reply."""

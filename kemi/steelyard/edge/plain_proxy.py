@@ -28,6 +28,8 @@ class PlainProxy:
         elif method == "CANCEL":
             if sip.matches_transaction():
                 sip.relay()
+            else:
+                sip.answer(481, "Call/Transaction Does Not Exist")
         elif not sip.is_absorbed():
             self._route(method)
 

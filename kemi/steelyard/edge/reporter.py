@@ -22,6 +22,7 @@ from .shared import Clients, Load
 WINDOW_S: Final = 1.0
 CONTROL_PERIOD_S: Final = 0.25
 LOOK_INTERVAL_S: Final = 0.008
+MOST_TOLD: Final = 100
 MESSAGE_BYTES: Final = 2304  # that a request of 0.6 to 1.5 KB takes in a socket's queue, by Linux
 LEAST_UTILIZATION: Final = 0.2  # below it, too little is seen to tell a capacity by
 COUNTERS: Final = (
@@ -71,8 +72,9 @@ class Reporter:
         self._window, self._period = Busy(), Busy()
         self._ticks = 0
         self._capacity_rps: float | None = None  # by the last report that told it
-        self._looks = self._shown = 0
-        self._told = ""
+        self._blind = True  # until the first window has been seen
+        self._seen_asleep = False  # some worker, ever: else the kernel hides where they sleep
+        self._told: set[str] = set()
 
     def tick(self) -> None:
         """Look for the time of one control period; then control, and report when it is time."""
@@ -87,7 +89,8 @@ class Reporter:
             self._window = Busy()
         else:
             self._control.target = self._target_utilization()
-            self._control.update(self._period.most_constrained(), self._wait_s(), now_s=now_s)
+            utilization = 0.0 if self._blind else self._period.most_constrained()
+            self._control.update(utilization, self._wait_s(), now_s=now_s)
             self._announce(now_s)
         self._period = Busy()
         if self._before is not None and now_s - self._before.at_s >= WINDOW_S - CONTROL_PERIOD_S / 2:
@@ -108,8 +111,7 @@ class Reporter:
             except OSError:
                 self._workers.pop(pid).close()
                 continue
-            self._looks += 1
-            self._shown += place != NOT_SHOWN
+            self._seen_asleep = self._seen_asleep or place != NOT_SHOWN
             busy = not worker.is_idle_at(place)
             self._window.add(worker.group, busy=busy)
             self._period.add(worker.group, busy=busy)
@@ -118,7 +120,8 @@ class Reporter:
         counters, before = self._count(), self._before
         if counters is None or before is None:
             return
-        if self._look_is_blind(before, counters):
+        self._blind = self._cannot_see(before, counters)
+        if self._blind:
             self._tell("where workers sleep is hidden from us: run all of Kamailio as one user; no load is reported")
         else:
             fields = fields_of(before, counters, self._window, cpus=self._cpus)
@@ -128,11 +131,10 @@ class Reporter:
                 self._capacity_rps = rps / utilization
         self._before, self._window = counters, Busy()
 
-    def _look_is_blind(self, before: Counters, now: Counters) -> bool:
-        """Say whether nothing was shown although the workers cannot have run all the time."""
-        blind = self._looks > 0 and self._shown == 0 and now.cpu_s - before.cpu_s < 0.5 * (now.at_s - before.at_s)
-        self._looks = self._shown = 0
-        return blind
+    def _cannot_see(self, before: Counters, now: Counters) -> bool:
+        """Say whether nothing can be told of the workers: none is looked at, or none ever sleeps nor uses its CPU."""
+        used = (now.cpu_s - before.cpu_s) / (now.at_s - before.at_s)
+        return not self._workers or (not self._seen_asleep and used < 0.5 * min(len(self._workers), self._cpus))
 
     def _announce(self, now_s: float) -> None:
         percent = self._control.percent
@@ -193,6 +195,6 @@ class Reporter:
 
     def _tell(self, text: str) -> None:
         """Log a fault, but not again and again."""
-        if text != self._told:
-            self._told = text
+        if text not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(text)
             self._ksr.err(f"load report: {text}\n")

@@ -235,7 +235,7 @@ class Router:
         ):
             return entry
         excluded = [*tried, entry.key]
-        other = picker.pick(in_flight, {*excluded, *gate.in_overload(picker.entries())})
+        other = picker.pick(in_flight, {*excluded, *gate.in_overload(self._controlled.values())})
         while other is None and priority:
             other = picker.pick(in_flight, excluded)
             if other is None or gate.lets_pass(other.address, priority=True):
@@ -288,10 +288,15 @@ class Router:
         text = sip.recall(name)
         if not text:
             return
-        attempt = before = Attempt.decode(text)
+        attempt = Attempt.decode(text)
+        if attempt.phase is not Phase.ENDED:
+            self._account(name, attempt)
         self._heed(address_of(attempt.uri))
-        if attempt.phase is Phase.ENDED:
-            return
+
+    def _account(self, name: str, attempt: Attempt) -> None:
+        """Count a reply to an attempt that has not ended."""
+        sip = self._sip
+        before = attempt
         status = sip.status()
         method = sip.method()
         entry = self._picker.entry(attempt.key)
@@ -318,7 +323,7 @@ class Router:
     def _heed(self, address: str) -> None:
         """Take what concerns nobody but us out of a reply: overload control, and a load report nobody asked for."""
         sip = self._sip
-        if address:
+        if address in self._controlled:
             wrong = self._gate.on_reply(address, sip.header(VIA))
             if wrong:
                 self._facts.put("feedback", address, quote(wrong))
@@ -379,7 +384,9 @@ class Router:
             return  # answered by somebody, or too late to reroute: RFC 3263 section 4.3
         if self._send_to_another(tried, priority=self._is_priority()) or sip.is_cancelled():
             return
-        if not self._picker.has_left(tried):
+        if self._is_shed(self._snapshot):
+            sip.answer_statefully(SERVICE_UNAVAILABLE, "Overload")
+        elif not self._picker.has_left(tried):
             # Nobody is left who could take any request: the one case in which a proxy may say 503 (RFC 3261 16.7).
             sip.answer_statefully(SERVICE_UNAVAILABLE, "No Destination Answered")
         elif method != "INVITE" and silent:

@@ -296,11 +296,12 @@ class Throttles:
             new = renewed(current, feedback, now_us)
             if new is not current:
                 self._htable.sht_sets(OVERLOAD, address, new.encode() if new is not None else "")
-                if new is not None and new.in_force(now_us):
-                    for cell in (f"{address} last", "last"):
-                        self._htable.sht_seti(OVERLOAD, cell, now_us // _MICROSECONDS)
         finally:
             self._htable.sht_unlock(OVERLOAD, address)
+        # Not under the lock: locks are per slot, and two workers could take two slots in opposite order.
+        if new is not None and new is not current and new.in_force(now_us):
+            for cell in (f"{address} last", "last"):
+                self._htable.sht_seti(OVERLOAD, cell, now_us // _MICROSECONDS)
 
     def admits(self, address: str, throttle: Throttle, now_us: int, jitter: float, *, priority: bool) -> bool:
         """Ask the bucket that all workers share for a place under a rate; `jitter` is drawn from -0.5..0.5."""
