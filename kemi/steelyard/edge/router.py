@@ -323,6 +323,7 @@ class Router:
     def _heed(self, address: str) -> None:
         """Take what concerns nobody but us out of a reply: overload control, and a load report nobody asked for."""
         sip = self._sip
+        self._current()  # a worker may hear of a destination before it has picked any
         if address in self._controlled:
             wrong = self._gate.on_reply(address, sip.header(VIA))
             if wrong:
