@@ -30,7 +30,7 @@ def sample() -> dict[str, float]:
     try:
         done = subprocess.run([*ASK, *CLASSES], capture_output=True, text=True, timeout=5, check=True)
         return {name: float(value) for name, value in json.loads(done.stdout).items()}
-    except (OSError, ValueError, AttributeError, subprocess.SubprocessError):
+    except (OSError, ValueError, TypeError, AttributeError, subprocess.SubprocessError):
         return {}
 
 
@@ -41,7 +41,7 @@ def report(before: dict[str, float], now: dict[str, float], seconds: float) -> d
     fields = {"down": "0", "state": "ready"}
     if "load:load" in now:
         fields["application_utilization"] = f"{min(now['load:load'] / 100, 1):.4f}"
-    if now.get("shmem:total_size"):
+    if now.get("shmem:total_size") and "shmem:real_used_size" in now:
         fields["mem_utilization"] = f"{now['shmem:real_used_size'] / now['shmem:total_size']:.4f}"
     for field, counters in RATES.items():
         gone_on = [now[name] - before[name] for name in counters if name in before and name in now]
@@ -50,11 +50,20 @@ def report(before: dict[str, float], now: dict[str, float], seconds: float) -> d
     return fields
 
 
+def is_redis_url(url: str) -> bool:
+    """Say whether redis-py can use it."""
+    try:
+        redis.Redis.from_url(url)
+    except ValueError:
+        return False
+    return re.match(r"(rediss?://|unix:///).", url) is not None
+
+
 def expected(environ: Mapping[str, str], arguments: Sequence[str]) -> str:
     """Return what is wrong with the variables or the arguments; empty when nothing is."""
-    if not environ.get("STEELYARD_URI", "").startswith("sip:"):
+    if not re.fullmatch(r"sip:[^\s\"'\\]+", environ.get("STEELYARD_URI", "")):
         return "STEELYARD_URI: expected a SIP URI such as sip:192.0.2.10:5060"
-    if not re.match(r"(redis|rediss|unix)://.", environ.get("STEELYARD_REDIS_URL", "")):
+    if not is_redis_url(environ.get("STEELYARD_REDIS_URL", "")):
         return "STEELYARD_REDIS_URL: expected a URL such as redis://192.0.2.1:6379"
     if not re.fullmatch(r"[1-9][0-9]*", environ.get("STEELYARD_SET") or "1"):
         return "STEELYARD_SET: expected a whole number from 1"

@@ -10,7 +10,11 @@ bad() { # a variable, and what was expected
 	exit 2
 }
 
-case ${STEELYARD_URI:-} in sip:?*) ;; *) bad STEELYARD_URI "a SIP URI such as sip:192.0.2.10:5060" ;; esac
+case ${STEELYARD_URI:-} in
+*[[:space:]\"\'\\]*) bad STEELYARD_URI "a SIP URI without blanks and quotes" ;; # redis-cli would read them as its own
+sip:?*) ;;
+*) bad STEELYARD_URI "a SIP URI such as sip:192.0.2.10:5060" ;;
+esac
 case ${STEELYARD_REDIS_URL:-} in
 redis://?* | rediss://?* | unix:///?*) ;;
 *) bad STEELYARD_REDIS_URL "a URL such as redis://192.0.2.1:6379" ;;

@@ -254,9 +254,32 @@ def test_opensips_cli_is_told_to_print_json(host):
     assert "ready" == host.pushed()["state"]
 
 
+@pytest.mark.parametrize("text", ["[1]", '{"load:load": null}', "no JSON", "{}"])
+def test_an_opensips_whose_answer_is_no_statistics_is_down(host, text):
+    """An agent that ended instead would leave its last report in force for a minute."""
+    host.command("opensips-cli", get_statistics=[text])
+    done = host.run("opensips.py")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert {"down": "opensips-cli-does-not-answer"} == host.pushed()
+
+
+def test_statistics_that_an_opensips_lacks_are_left_out(host):
+    """Another version may count less; numbers may come as texts."""
+    host.command("opensips-cli", get_statistics=['{"load:load": "12", "shmem:total_size": "5"}'])
+    done = host.run("opensips.py")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert {"application_utilization": "0.1200", "state": "ready", "down": "0"} == host.pushed()
+
+
+def test_a_redis_url_that_redis_py_cannot_read_is_named(host):
+    """Its port is no number."""
+    done = host.run("opensips.py", STEELYARD_REDIS_URL="redis://192.0.2.1:abc")
+    assert (2, True) == (done.returncode, "STEELYARD_REDIS_URL" in done.stderr), done.stderr
+
+
 BAD = {
-    "STEELYARD_URI": ["", "192.0.2.10:5060"],
-    "STEELYARD_REDIS_URL": ["", "192.0.2.1:6379"],
+    "STEELYARD_URI": ["", "192.0.2.10:5060", "sip:a b", 'sip:a"b', "sip:a\\b", "sip:a'b"],
+    "STEELYARD_REDIS_URL": ["", "192.0.2.1:6379", "unix://redis.sock"],
     "STEELYARD_SET": ["one", "0"],
     "INTERVAL_S": ["abc", "0", "-1", "."],
 }
