@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .capacity import ByReports, blend, from_calls, from_pings
-from .destination import Destination, Mode, State, address_of
+from .destination import Destination, Mode, State
 from .roster import Event, Roster, Throttled
 from .settings import FirstReply, Policy, ProbeMethod, Switch
 from .snapshot import Entry, Rule, Snapshot
@@ -109,7 +109,7 @@ class Balancer(Roster):
     def _look_at_throttles(self, throttled: Callable[[str], Throttled], now_s: float) -> None:
         """Take the overload control in force; its beginning is told, and its end once it has lasted."""
         for uri, observed in self._observed.items():
-            seen = throttled(address_of(uri))
+            seen = throttled(observed.address)
             observed.on_throttled(seen.throttle, seen.shed, now_s=now_s)
             if seen.throttle is not None:
                 if observed.overload_s is None:
@@ -226,7 +226,7 @@ class Balancer(Roster):
                 beyond_100=self._settings[uri].first_reply is FirstReply.BEYOND_100,
                 no_response_s=self._settings[uri].no_response_s,
                 hold=holds[uri],
-                address=address_of(uri),
+                address=self._observed[uri].address,
                 overload_control=self._settings[uri].overload_control is Switch.ON,
             )
             for uri in candidates

@@ -47,6 +47,7 @@ class Observed:
     """The observed side of a destination; `key` names it in shared memory and is never used for another."""
 
     key: str
+    address: str = ""  # host:port, by which overload control is kept
     ramp_from_s: float | None = None  # when slow start began; None for a destination that does not ramp
     health: Health = field(default_factory=Health)
     curve: ResponseCurve = field(default_factory=_curve)  # of calls, from sent to first reply
@@ -112,7 +113,8 @@ class Observed:
     def on_throttled(self, throttle: Throttle | None, shed: int, *, now_s: float) -> None:
         """Take the overload control in force, and how many requests it has kept away so far."""
         self.throttle = throttle
-        self.shed_per_s.add(max(shed - self.shed, 0), now_s=now_s)
+        if shed > self.shed:
+            self.shed_per_s.add(shed - self.shed, now_s=now_s)
         self.shed = shed
 
     def overload_percent(self, now_s: float) -> float:

@@ -23,8 +23,8 @@ BLACKOUT_S: Final = 10.0  # a newcomer's first reports are of a cold proxy
 FRESH_S: Final = 6.0
 REPORTS_MISSED: Final = 3  # at long intervals a report is fresh until so many are overdue
 FADING_S: Final = 10.0
-LINGERING_S: Final = 600.0
 OFF_S: Final = 60.0  # when FRESH_S is all the time it stays fresh
+LINGERING_S: Final = 600.0  # what was learned beside the reports: how long requests are held changes slowly
 
 
 @dataclass(frozen=True, slots=True)

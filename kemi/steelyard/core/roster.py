@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .declared import Declared
-from .destination import BadValue, State, may_answer
+from .destination import BadValue, State, address_of, may_answer
 from .health import Health
 from .load_report import LoadReport, parse_header, parse_pushed
 from .observed import Observed
@@ -76,7 +76,7 @@ class Roster:
             if old is None:
                 self._last_key += 1
                 key = f"d{self._last_key}"
-                self._observed[uri] = Observed(key, ramp_from_s=None if first else now_s)
+                self._observed[uri] = Observed(key, address_of(uri), ramp_from_s=None if first else now_s)
                 self._by_key[key] = uri
                 self._event("joined", uri, f"weight {destination.weight:g}")
             elif old.state is not destination.state:

@@ -7,12 +7,14 @@ The client side of RFC 7339 and RFC 7415. Does not pick; says yes or no to a pic
 import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
+from urllib.parse import quote
 
 from ..core.feedback import Algorithm, BadFeedback, read_feedback
 from ..core.picker import Random
 from ..core.snapshot import Entry
 from ..core.throttle import Mix, shed_probability
-from .shared import Throttles
+from .kamailio import VIA, Kamailio
+from .shared import Facts, Throttles
 
 _CONTROL: Final = re.compile(
     r";\s*oc(?:-validity)?\s*=", re.IGNORECASE
@@ -105,3 +107,10 @@ class Gate:
         if feedback is not None:
             self._throttles.take(address, feedback, self._clock_us())
         return ""
+
+
+def heed(sip: Kamailio, gate: Gate, facts: Facts, address: str) -> None:
+    """Take what the response at hand says of overload at a destination; what is wrong with it is filed."""
+    wrong = gate.on_reply(address, sip.header(VIA))
+    if wrong:
+        facts.put("feedback", address, quote(wrong))

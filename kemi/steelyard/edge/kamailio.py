@@ -1,8 +1,8 @@
 """
 Kamailio as the router sees it: read the message, answer, relay, arm the callbacks.
 
-The only module besides `shared` and `mirror` that calls KSR functions; their return codes and names stop here.
-Does not decide anything.
+Besides `shared`, `mirror`, `reporter` and `rpc` the only module that calls KSR functions; their names and return codes
+stop here. Does not decide anything.
 """
 
 import re
@@ -67,7 +67,7 @@ class Kamailio:
 
     def in_dialog(self) -> bool:
         """Say whether the request carries a To tag."""
-        return bool(self._pv.gete("$tt"))
+        return bool(self.to_tag())
 
     def to_tag(self) -> str:
         """Return the To tag, empty when there is none."""
@@ -219,8 +219,7 @@ class Kamailio:
 
     def announce_in_reply(self, parameters: str) -> None:
         """Say this in the Via of the reply's next hop, and take what others said out of all that remain."""
-        first = self.header(VIA)
-        bodies = self.headers(VIA)[1:]
+        first, *bodies = self.headers(VIA) or [""]
         rest = split_first(first)[1] if "," in first else ""  # others in one header with ours
         if rest:
             bodies.insert(0, rest[1:])

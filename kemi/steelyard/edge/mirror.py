@@ -6,10 +6,11 @@ The list goes to dispatcher's file and is reloaded; up and down follow with set_
 Does not decide who is up.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from . import rpc
 
 ACTIVE: Final = 0
 DISABLED: Final = 4  # dispatcher's flag
@@ -113,11 +114,7 @@ class Mirror:
 
     def _call(self, method: str, params: list[Any] | None = None) -> Any:  # noqa: ANN401 - an answer has any shape
         """Run one of dispatcher's RPC commands; return its result, None when it failed, which is logged."""
-        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "id": 1}
-        if params is not None:
-            request["params"] = params
-        self._ksr.jsonrpcs.exec(json.dumps(request))
-        answer = json.loads(self._ksr.pv.gete("$jsonrpl(body)") or "{}")
+        answer = rpc.run(self._ksr, method, params)
         if "error" in answer:
             self._ksr.warn(f"{method} {params or ''} failed: {answer['error'].get('message')}\n")
             return None

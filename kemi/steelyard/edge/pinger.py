@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from ..core.balancer import Probe
-from ..core.load_report import QUERY
 from ..core.outcome import FIRST_FINAL
 from ..core.picker import Random
 from ..core.settings import ProbeMethod
 from .kamailio import Kamailio
-from .probing import PROBED, Pongs, ProbeTable
+from .probing import Pongs, ProbeTable, complete
 from .shared import Board, Facts
 
 ROUND_S: Final = 1.0  # dispatcher's ds_ping_interval
@@ -57,11 +56,7 @@ class Pinger:
             self._sip.drop()
             return
         self._await_turn()
-        if probe.asks_load:
-            self._sip.append_header(QUERY)
-        if probe.overload_control:
-            self._sip.offer_overload_control(begun=False)
-        self._sip.remember(PROBED, uri)
+        complete(self._sip, probe, uri)
         self._sip.arm_probe("ksr_pong", timeout_s=probe.timeout_s)
         now_us = self._clock_us()
         self._sent_us[uri] = now_us

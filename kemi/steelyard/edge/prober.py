@@ -11,13 +11,13 @@ as facts. Kamailio sends ACK, and CANCEL when a provisional answer lingers.
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..core.load_report import QUERY
 from ..core.outcome import FIRST_FINAL
 from ..core.settings import ProbeMethod
 from .kamailio import Kamailio
-from .probing import PROBED, Pongs, ProbeTable
+from .probing import PROBED, Pongs, ProbeTable, complete
 from .shared import Board, Facts
 
+FROM_URI: Final = "sip:steelyard@localhost"  # as kamailio.cfg has it for dispatcher's pings
 JITTER: Final = 0.1  # of the interval, either way: destinations stay out of step
 ENDED: Final = "ended"  # the transaction's note of the To tags that BYE was sent for
 
@@ -33,7 +33,6 @@ class Prober:
         pongs: Pongs,
         clock_us: Callable[[], int],
         rng: Any,  # noqa: ANN401 - random.Random, or what a test puts in its place
-        from_uri: str = "sip:steelyard@localhost",
     ) -> None:
         """Take the adapters, the monotonic clock in microseconds and randomness."""
         self._sip = kamailio
@@ -42,7 +41,6 @@ class Prober:
         self._pongs = pongs
         self._clock_us = clock_us
         self._rng = rng
-        self._from_uri = from_uri
         self._due_us: dict[str, int] = {}
         self._at: str = ""  # whom the probe is for that is being sent
 
@@ -68,8 +66,8 @@ class Prober:
     def _send(self, uri: str) -> None:
         number = f"{self._rng.getrandbits(64):016x}"
         headers = (
-            f"From: <{self._from_uri}>;tag={number[:8]}\r\nTo: <{uri}>\r\nCall-ID: probe-{number}\r\n"
-            f"CSeq: 1 INVITE\r\nMax-Forwards: 0\r\nContact: <{self._from_uri}>\r\n"
+            f"From: <{FROM_URI}>;tag={number[:8]}\r\nTo: <{uri}>\r\nCall-ID: probe-{number}\r\n"
+            f"CSeq: 1 INVITE\r\nMax-Forwards: 0\r\nContact: <{FROM_URI}>\r\n"
         )
         self._at = uri
         if not self._sip.send("INVITE", uri, uri, headers):
@@ -82,11 +80,7 @@ class Prober:
         probe = self._table.probes.get(self._at)
         if probe is None:
             return  # not ours
-        if probe.asks_load:
-            self._sip.append_header(QUERY)
-        if probe.overload_control:
-            self._sip.offer_overload_control(begun=False)
-        self._sip.remember(PROBED, self._at)
+        complete(self._sip, probe, self._at)
         self._sip.arm_probe("ksr_probe_reply", timeout_s=probe.timeout_s)
         self._facts.put("ping", self._sip.call_id(), self._at, self._clock_us())
 

@@ -1,5 +1,5 @@
 """
-What pings and INVITE probes have in common: the table that says whom to ask how, and how an answer is filed.
+What pings and INVITE probes have in common: the table that says whom to ask how, what is asked, how an answer is filed.
 
 Does not send anything.
 """
@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from ..core.balancer import Probe
 from ..core.destination import address_of
-from ..core.load_report import MAX_LENGTH, REPORT_HEADER
+from ..core.load_report import MAX_LENGTH, QUERY, REPORT_HEADER
 from ..core.settings import ProbeMethod
-from .gate import Gate
-from .kamailio import VIA, Kamailio
+from .gate import Gate, heed
+from .kamailio import Kamailio
 from .shared import Board, Facts
 
 NONE: Final = "-"  # a fact's empty field
@@ -55,6 +55,15 @@ def decode(text: str) -> dict[str, Probe]:
     }
 
 
+def complete(sip: Kamailio, probe: Probe, uri: str) -> None:
+    """Have the request at hand, a probe about to leave, ask what it is to ask; remember whom it is for."""
+    if probe.asks_load:
+        sip.append_header(QUERY)
+    if probe.overload_control:
+        sip.offer_overload_control(begun=False)
+    sip.remember(PROBED, uri)
+
+
 class Pongs:
     """Files the final answers to probes."""
 
@@ -67,9 +76,6 @@ class Pongs:
     def file(self, now_us: int) -> None:
         """File the answer at hand with all of its load reports; that two are none is said where they are read."""
         sip = self._sip
-        address = address_of(sip.recall(PROBED))
-        wrong = self._gate.on_reply(address, sip.header(VIA))
-        if wrong:
-            self._facts.put("feedback", address, quote(wrong))
+        heed(sip, self._gate, self._facts, address_of(sip.recall(PROBED)))
         text = ",".join(sip.headers(REPORT_HEADER))[: MAX_LENGTH + 1]  # too long still, and refused for its length
         self._facts.put("pong", sip.call_id(), sip.status(), now_us, sip.source(), quote(text, safe="=,./") or NONE)

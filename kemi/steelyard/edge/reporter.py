@@ -7,7 +7,6 @@ The process of a downstream proxy that watches the others: looks many times a se
 Does nothing in a SIP worker, and nothing that waits.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final
 from ..core.load_report import write_header
 from ..core.overload import Announcer, Compliance, LossControl
 from ..core.workload import Busy, Counters, fields_of
+from . import rpc
 from .processes import NOT_SHOWN, Worker, cpu_s, machine_kb, memory_kb, waiting_bytes
 from .shared import Clients, Load
 
@@ -183,11 +183,7 @@ class Reporter:
                 self._tell(f"a SIP worker cannot be looked at: {error}")
 
     def _call(self, method: str, params: list[str] | None = None) -> Any:  # noqa: ANN401 - an answer has any shape
-        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "id": 1}
-        if params is not None:
-            request["params"] = params
-        self._ksr.jsonrpcs.exec(json.dumps(request))
-        answer = json.loads(self._ksr.pv.gete("$jsonrpl(body)") or "{}")
+        answer = rpc.run(self._ksr, method, params)
         if "result" not in answer:
             reason = answer.get("error", {}).get("message", "no answer")
             self._tell(f"{method} failed ({reason}): are kex, tmx and jsonrpcs loaded? no load is reported")

@@ -11,7 +11,6 @@ Never touches Redis, never waits. Does not know how weights come about.
 
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import quote
 
 from ..core.destination import address_of
 from ..core.feedback import offers_loss
@@ -21,7 +20,7 @@ from ..core.picker import Picker
 from ..core.priority import is_priority
 from ..core.snapshot import Entry, Snapshot, decode
 from .attempt import Attempt, Phase
-from .gate import Gate
+from .gate import Gate, heed
 from .kamailio import DIALOG_FORMING, VIA, Kamailio
 from .shared import Board, Dialogs, Facts, InFlight, Load
 
@@ -325,9 +324,7 @@ class Router:
         sip = self._sip
         self._current()  # a worker may hear of a destination before it has picked any
         if address in self._controlled:
-            wrong = self._gate.on_reply(address, sip.header(VIA))
-            if wrong:
-                self._facts.put("feedback", address, quote(wrong))
+            heed(sip, self._gate, self._facts, address)
         sip.announce_in_reply(self._load.overload()[1] if sip.recall("upstream") else "")
         if sip.header(REPORT_HEADER):
             sip.remove_header(REPORT_HEADER)

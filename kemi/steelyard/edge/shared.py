@@ -189,7 +189,7 @@ class Dialogs:
 
 class Load:
     """
-    What a downstream proxy's workers say of its load, written by its watching process.
+    What a proxy's workers say of its own load and overload, written by one process for all of them.
 
     A reader sees how old a report is: one whose writer has stopped is not passed on for ever.
     """
