@@ -2,13 +2,27 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lab.parts import ControlNode, Many, Phone, Queue, RedisServer, SippCaller, SippProxy, await_shares, put_list
-from lab.process import Process
+from lab.parts import (
+    HOME,
+    ControlNode,
+    Kamailio,
+    Many,
+    Phone,
+    Queue,
+    RedisServer,
+    SippCaller,
+    SippProxy,
+    await_shares,
+    put_list,
+)
+from lab.process import Process, free_port
+from tests.integration.sip_peer import Peer, ok
 
 PROGRAMS = ("kamailio", "redis-server", "sipp")
 
@@ -88,3 +102,36 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A test's programs."""
     with contextlib.ExitStack() as stack:
         yield Bench(tmp_path, stack)
+
+
+@pytest.fixture
+def peers() -> Iterator[Callable[..., Any]]:
+    """Start SIP peers, which end with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda answers=ok, kind=Peer: stack.enter_context(kind(answers)).run()
+
+
+@pytest.fixture
+def downstream(bench):
+    """Return the proxy of examples/downstream.cfg."""
+    port, ctl = free_port(), bench.folder / "down.ctl"
+    env = {
+        "DOWNSTREAM_LISTEN": f"udp:127.0.0.1:{port} tcp:127.0.0.1:{port}",
+        "DOWNSTREAM_WORKERS": "2",
+        "DOWNSTREAM_CTL": f"unix:{ctl}",
+        "STEELYARD_KEMI": str(HOME / "kemi"),
+    }
+    proxy = bench.add(Kamailio("down", HOME / "examples" / "downstream.cfg", bench.folder, port, env, ctl))
+    yield proxy
+    assert "exception" not in proxy.log
+
+
+@pytest.fixture
+def native(bench):
+    """Return an operator's own Kamailio with the lines that make it tell its load."""
+    port, ctl = free_port(), bench.folder / "native.ctl"
+    env = {"NATIVE_LISTEN": f"udp:127.0.0.1:{port}", "NATIVE_CTL": f"unix:{ctl}", "STEELYARD_KEMI": str(HOME / "kemi")}
+    config = HOME / "tests" / "integration" / "native_downstream.cfg"
+    proxy = bench.add(Kamailio("native", config, bench.folder, port, env, ctl))
+    yield proxy
+    assert "exception" not in proxy.log

@@ -121,7 +121,8 @@ class Peer:
             self.got.append(message)
             if message.method:
                 for text in self.answers(message):
-                    self._socket.sendto(text.encode(), source)
+                    with contextlib.suppress(OSError):  # the test has ended
+                        self._socket.sendto(text.encode(), source)
 
     def requests(self, method: str) -> list[Message]:
         """Return the requests of a method, without retransmissions."""
@@ -185,6 +186,64 @@ class Peer:
             self.got = [m for m in self.got if m.method or m.header("Call-ID") in calls[-at_once:] or m.status >= 200]
         finals = {m.header("Call-ID"): m.status for m in self.got if m.status >= 200}
         return [finals[call] for call in calls]
+
+
+class TcpPeer:
+    """A destination by TCP: takes connections, keeps the requests and answers them on the same connection."""
+
+    def __init__(self, answers: Answers = ok) -> None:
+        """Listen."""
+        self.answers = answers
+        self.got: list[Message] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self.port = self._listener.getsockname()[1]
+
+    def run(self) -> "TcpPeer":
+        """Begin to take connections."""
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    @property
+    def uri(self) -> str:
+        """Its address as a destination."""
+        return f"sip:127.0.0.1:{self.port};transport=tcp"
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close everything, which ends the threads."""
+        for each in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def requests(self, method: str) -> list[Message]:
+        """Return the requests of a method."""
+        return [message for message in list(self.got) if message.method == method]
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._open.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        data = b""
+        with contextlib.suppress(OSError):
+            while received := connection.recv(65536):
+                data += received
+                while b"\r\n\r\n" in data:  # requests with a body are not expected
+                    head, _, data = data.partition(b"\r\n\r\n")
+                    message = Message.read(head.lstrip() + b"\r\n\r\n")
+                    if not message.method:
+                        continue
+                    self.got.append(message)
+                    for text in self.answers(message):
+                        connection.sendall(text.encode())
 
 
 def parameters(via: str) -> dict[str, str]:

@@ -1,54 +1,17 @@
 """A real Kamailio that tells its load and keeps too much of it away; s1 and the like are RFC 7339's rules."""
 
-import contextlib
 import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from lab.parts import HOME, Kamailio, Phone, Queue, SippCaller
-from lab.process import await_condition, free_port
-from tests.integration.sip_peer import OFFER, Peer, ok, parameters
+from lab.parts import Kamailio, Phone, Queue, SippCaller
+from lab.process import await_condition
+from tests.integration.sip_peer import OFFER, Peer, parameters
 
 QUERY = "Endpoint-Load-Metrics-Request: TEXT"
-
-
-@pytest.fixture
-def peers() -> Iterator:
-    """Start peers, which end with the test."""
-    with contextlib.ExitStack() as stack:
-        yield lambda answers=ok: stack.enter_context(Peer(answers)).run()
-
-
-@pytest.fixture
-def downstream(bench):
-    """Return the proxy of examples/downstream.cfg."""
-    port, ctl = free_port(), bench.folder / "down.ctl"
-    env = {
-        "DOWNSTREAM_LISTEN": f"udp:127.0.0.1:{port}",
-        "DOWNSTREAM_WORKERS": "2",
-        "DOWNSTREAM_CTL": f"unix:{ctl}",
-        "STEELYARD_KEMI": str(HOME / "kemi"),
-    }
-    proxy = Kamailio("down", HOME / "examples" / "downstream.cfg", bench.folder, port, env, ctl)
-    yield bench.add(proxy)
-    assert "exception" not in proxy.log
-
-
-@pytest.fixture
-def native(bench):
-    """Return an operator's own Kamailio with the lines that make it tell its load."""
-    port, ctl = free_port(), bench.folder / "native.ctl"
-    env = {
-        "NATIVE_LISTEN": f"udp:127.0.0.1:{port}",
-        "NATIVE_CTL": f"unix:{ctl}",
-        "STEELYARD_KEMI": str(HOME / "kemi"),
-    }
-    config = HOME / "tests" / "integration" / "native_downstream.cfg"
-    return bench.add(Kamailio("native", config, bench.folder, port, env, ctl))
 
 
 def fields(report: str) -> dict[str, float]:

@@ -1,39 +1,11 @@
 """INVITE probes and load queries on the wire."""
 
-import contextlib
 import re
-from collections.abc import Iterator
-
-import pytest
 
 from lab.parts import why
 from lab.process import await_condition
-from tests.integration.sip_peer import Message, Peer, ok, reply
-
-INVITE = {"probe_method": "invite", "probe_interval_s": "1", "probe_timeout_s": "0.5"}
-
-
-@pytest.fixture
-def peers() -> Iterator:
-    """Start peers, which end with the test."""
-    with contextlib.ExitStack() as stack:
-        yield lambda answers=ok: stack.enter_context(Peer(answers)).run()
-
-
-def proxy(request: Message) -> list[str]:
-    """Answer a probe as a proxy that keeps RFC 3261 does."""
-    return [] if request.method == "ACK" else [reply(request, 483 if request.method == "INVITE" else 200)]
-
-
-def b2bua(request: Message) -> list[str]:
-    """Accept every call, whatever its Max-Forwards; each answer is sent twice."""
-    if request.method == "ACK":
-        return []
-    port = re.search(r"@?127\.0\.0\.1:(\d+)", request.lines[0])
-    lines = (f"Contact: <sip:call@127.0.0.1:{port[1]}>", f"Record-Route: <sip:127.0.0.1:{port[1]};lr;hop=1>")
-    if request.method == "INVITE":
-        return [reply(request, 200, *lines, f"Record-Route: <sip:127.0.0.1:{port[1]};lr;hop=2>")] * 2
-    return [reply(request, 200)]
+from tests.integration.playing import INVITE, b2bua, proxy
+from tests.integration.sip_peer import Message, reply
 
 
 def test_a_probe_is_an_invite_that_may_go_no_further_and_asks_for_the_load(bench, peers):

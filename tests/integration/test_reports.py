@@ -1,46 +1,11 @@
 """Load reports from the wire and from Redis, into the weights and what is said of them."""
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
 
 from lab.parts import effective, why
 from lab.process import await_condition
-from tests.integration.sip_peer import Message, Peer, ok, reply
-
-GOOD = "TEXT cpu_utilization=0.25,application_utilization=0.5,rps_fractional=40"
-
-
-@pytest.fixture
-def peers() -> Iterator:
-    """Start peers, which end with the test."""
-    with contextlib.ExitStack() as stack:
-        yield lambda answers=ok: stack.enter_context(Peer(answers)).run()
-
-
-def reporting(*values: str):
-    """Answer pings with load reports, and everything else with 200."""
-
-    def answers(request: Message) -> list[str]:
-        if request.method == "ACK":
-            return []
-        lines = [f"Endpoint-Load-Metrics: {value}" for value in values] if request.method == "OPTIONS" else []
-        return [reply(request, 200, *lines)]
-
-    return answers
-
-
-def push(bench, uri: str, **fields: str) -> None:
-    """Write a report as an agent does."""
-    key = f"steelyard:{{1}}:report:{uri}"
-    bench.client.delete(key)
-    bench.client.hset(key, mapping=fields)
-
-
-def refused(bench) -> list[str]:
-    """Return the reasons of refused reports."""
-    return [event["reason"] for event in bench.events() if event["kind"] == "report refused"]
+from tests.integration.playing import GOOD, push, refused, reporting
+from tests.integration.sip_peer import Message, ok, reply
 
 
 def test_a_report_in_the_answer_to_a_ping_is_weighed_and_shown(bench, peers):

@@ -1,78 +1,17 @@
 """RFC 7339 between real servers: the control node towards its destinations, and towards its own upstream."""
 
-import contextlib
 import re
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from lab.parts import KAMAILIO, ControlNode, why
+from lab.parts import why
 from lab.process import await_condition, free_port
-from tests.integration.sip_peer import OFFER, Message, Peer, ok, parameters, reply
+from tests.integration.playing import CARRIES_LISTS, SETTINGS, oc_of, set_up, tell
+from tests.integration.sip_peer import OFFER, Message, ok, parameters, reply
 
-
-def carries_lists() -> bool:
-    """Say whether the Kamailio underneath can read a Via with a comma between quotes."""
-    if shutil.which(KAMAILIO) is None:
-        return False
-    text = subprocess.run([KAMAILIO, "-v"], capture_output=True, text=True, check=False).stdout
-    version = re.search(r"kamailio (\d+)\.(\d+)", text)
-    return version is not None and (int(version[1]), int(version[2])) >= (5, 8)
-
-
-CARRIES_LISTS = carries_lists()
 OURS = {"oc": "", "oc-algo": "loss,rate" if CARRIES_LISTS else "loss"}
-
-SETTINGS = {"policy": "weighted", "probe_method": "none", "no_response_s": "1"}
-
-
-@pytest.fixture
-def peers() -> Iterator:
-    """Start peers, which end with the test."""
-    with contextlib.ExitStack() as stack:
-        yield lambda answers=ok: stack.enter_context(Peer(answers)).run()
-
-
-class Server:
-    """A destination that says what a test wants it to say in its Via."""
-
-    def __init__(self) -> None:
-        self.feedback: str | None = None
-        self.status = 200
-
-    def __call__(self, request: Message) -> list[str]:
-        if request.method == "ACK":
-            return []
-        return [reply(request, self.status, feedback=self.feedback)]
-
-    def ask(self, oc: int, seq: int, validity_ms: int = 5000) -> None:
-        """Ask for less from now on."""
-        self.feedback = f';oc={oc};oc-algo="loss";oc-validity={validity_ms};oc-seq={seq}.00001'
-
-
-def set_up(bench, peers, count: int, **settings) -> tuple[ControlNode, list[Server], list[Peer], Peer]:
-    """Start destinations that can ask for less, the control node and a caller."""
-    servers = [Server() for _ in range(count)]
-    destinations = [peers(server) for server in servers]
-    node = bench.control([peer.uri for peer in destinations], settings={**SETTINGS, **settings})
-    return node, servers, destinations, peers()
-
-
-def oc_of(node: ControlNode, peer: Peer) -> str:
-    """Return what is in force for a destination, as its workers share it."""
-    match = re.search(r"value: (loss|rate) (\d+)", node.rpc("htable.get", "overload", f"127.0.0.1:{peer.port}"))
-    return match[2] if match else ""
-
-
-def tell(node: ControlNode, peer: Peer, caller: Peer) -> None:
-    """Have a destination's next answer heard."""
-    seen = len(peer.got)
-    while len(peer.got) == seen:
-        caller.ask(node.port)
 
 
 # --- client ---
