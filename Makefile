@@ -7,10 +7,10 @@ PACKAGES := kamailio kamailio-python3-modules redis-server redis-tools sip-teste
 
 # Only what is set is passed on: an empty variable would hide a default.
 PASSED_ON := STEELYARD_LISTEN STEELYARD_REDIS_URL STEELYARD_SET STEELYARD_WORKERS STEELYARD_RUN_DIR STEELYARD_HTTP \
-  DEMO_SECONDS BENCH_SECONDS
+  DEMO_SECONDS BENCH_SECONDS SIM SIM_ONLY SIM_SEED
 $(foreach name,$(PASSED_ON),$(if $($(name)),$(eval export $(name))))
 
-.PHONY: help demo test run bench lint check clean packages
+.PHONY: help demo test run bench sim lint check clean packages
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -28,13 +28,16 @@ run: $(VENV) ## the control node in the foreground, with a Redis of its own unle
 bench: $(VENV) ## the same calls through Steelyard and through Kamailio's dispatcher, side by side
 	@$(RUN) -m bench.compare && $(RUN) -m bench.faults && $(RUN) -m bench.overload
 
+sim: $(VENV) ## the same core over simulated queues, beside the rules of others; two minutes (SIM=full: the long set)
+	@$(RUN) -m sim
+
 lint: $(VENV) ## style, mistakes, types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 check: lint test ## all that CI runs, and the linters
 
 clean: ## remove what was installed and written inside this folder
-	rm -rf .venv var bench/results .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf .venv var bench/results sim/results .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages:

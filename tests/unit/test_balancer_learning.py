@@ -29,10 +29,54 @@ def test_three_failures_in_a_row_quarter_a_share_although_the_rate_is_low():
     balanced.answer(A, times=1000)
     balanced.answer(B, times=1000)
     for number, weight in ((2, 1.0), (3, 0.25), (4, 0.125)):
-        balanced.answer(A, status=503, now_s=0.0, times=1 if number > 2 else 2)
+        balanced.answer(A, status=503, now_s=0.5, times=1 if number > 2 else 2)
         balanced.decide(1.0)
         balanced.declare({A: 1, B: 1}, 1.0)
         assert pytest.approx(weight, rel=0.01) == balanced.weights()[A]
+
+
+def test_two_failures_and_a_second_without_a_good_answer_quarter_a_share_too():
+    """The third call may be long in coming, for the two keep it away."""
+    balanced = Balanced({A: 1, B: 1})
+    balanced.answer(A, times=1000)
+    balanced.answer(B, times=1000)
+    balanced.answer(A, status=503, now_s=0.0, times=2)
+    balanced.decide(1.0)
+    assert pytest.approx(0.25, rel=0.01) == balanced.weights()[A]
+
+
+def test_where_all_fail_alike_a_row_of_failures_is_chance():
+    """It would only drive the calls from one to the other."""
+    balanced = Balanced({A: 1, B: 1})
+    for uri in (A, B):
+        balanced.answer(uri, times=60, now_s=0.5)
+        balanced.answer(uri, times=40, status=500, now_s=0.5)
+    balanced.answer(B, times=1, now_s=0.5)
+    balanced.decide(1.0)
+    assert 0.9 < balanced.weights()[A] / balanced.weights()[B] < 1.0
+
+
+def test_callers_wait_least_where_no_reports_tell_who_is_busy():
+    """Base time and bend go with the snapshot: 40 ms at 25 calls/s of one worker, whatever the weight."""
+    balanced = Balanced({A: 1, B: 3})
+    for now_s in range(1, 40):
+        for uri, time_s in ((A, 0.038), (B, 0.078)):
+            balanced.answer(uri, times=50, response_time_s=time_s, now_s=float(now_s))
+        balanced.decide(float(now_s))
+    entries = balanced.entries()
+    assert Rule.SOONEST is balanced.snapshot.rule
+    assert pytest.approx(2.0, rel=0.02) == entries[B].base / entries[A].base
+    assert {A: 1.0, B: 1.0} == {uri: entry.bend for uri, entry in entries.items()}
+
+
+def test_who_fails_more_than_the_others_is_as_good_as_slow():
+    """Its free workers are no reason to send it more than it gets."""
+    balanced = Balanced({A: 1, B: 1})
+    balanced.answer(A, times=50, now_s=0.5)
+    balanced.answer(B, times=50, now_s=0.5)
+    balanced.answer(A, times=50, status=503, now_s=0.5)
+    balanced.decide(1.0)
+    assert pytest.approx(20.0, rel=0.01) == balanced.entries()[A].base / balanced.entries()[B].base
 
 
 def test_answers_that_come_sooner_bring_more_calls():
@@ -165,7 +209,7 @@ def test_a_manual_destination_keeps_its_declared_weight():
 @pytest.mark.parametrize(
     ("policy", "rule", "weights"),
     [
-        ("adaptive", Rule.LEAST, {A: 0.05, B: 3.0}),
+        ("adaptive", Rule.SOONEST, {A: 0.05, B: 3.0}),
         ("weighted", Rule.TURNS, {A: 1.0, B: 3.0}),
         ("round-robin", Rule.TURNS, {A: 1.0, B: 1.0}),
     ],
@@ -212,21 +256,21 @@ def test_at_the_threshold_the_policy_decides():
     assert Rule.TURNS is balanced.snapshot.rule
     balanced.answer(A, now_s=0.0)
     balanced.decide(0.0)
-    assert Rule.LEAST is balanced.snapshot.rule
+    assert Rule.SOONEST is balanced.snapshot.rule
     assert ["threshold", "threshold"] == balanced.kinds()
 
 
 def test_a_call_that_nothing_came_back_from_is_a_call_too():
     """A set whose proxies are silent has traffic all the same."""
     balanced = Balanced({A: 1}, settings={"threshold_cps": "10"})
-    for calls, rule in ((19, Rule.TURNS), (1, Rule.LEAST)):
+    for calls, rule in ((19, Rule.TURNS), (1, Rule.SOONEST)):
         for _ in range(calls):
             balanced.balancer.on_silence(balanced.key(A), now_s=0.0)
         balanced.decide(0.0)
         assert rule is balanced.snapshot.rule
 
 
-@pytest.mark.parametrize(("early_s", "rule"), [(0.001, Rule.LEAST), (-0.001, Rule.TURNS)])
+@pytest.mark.parametrize(("early_s", "rule"), [(0.001, Rule.SOONEST), (-0.001, Rule.TURNS)])
 def test_a_volume_must_fall_a_tenth_below_the_threshold_to_be_below_it(early_s, rule):
     """Ten a second fade to nine in 2 ln(10 / 9) seconds; hovering at the threshold must not flap."""
     balanced = Balanced({A: 1}, settings={"threshold_cps": "10"})
@@ -247,4 +291,4 @@ def test_below_the_threshold_nine_a_second_is_not_enough():
     assert Rule.TURNS is balanced.snapshot.rule
     balanced.declare({A: 1}, 20.0)
     balanced.decide(20.0)
-    assert Rule.LEAST is balanced.snapshot.rule
+    assert Rule.SOONEST is balanced.snapshot.rule

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from steelyard.core.feedback import Algorithm
 from steelyard.core.load_report import LoadReport
-from steelyard.core.observed import DECAY_S, HOLD_DECAY_S, LINEAR_UTILIZATION, Observed
+from steelyard.core.observed import ALONE_S, DECAY_S, HOLD_DECAY_S, LINEAR_UTILIZATION, Observed
 from steelyard.core.outcome import Outcome
 from steelyard.core.throttle import Throttle
 
@@ -212,8 +212,39 @@ def test_failures_in_a_row_are_forgotten_once_they_have_faded():
     for _ in range(10):
         observed.on_outcome(Outcome.FAILURE, now_s=0.0)
     fades_s = DECAY_S * math.log(10)  # when ten failures weigh one
-    assert 10 == observed.failed_in_a_row(fades_s - 1e-6)
+    assert 11 == observed.failed_in_a_row(fades_s - 1e-6)
     assert 0 == observed.failed_in_a_row(fades_s + 1e-6)
+
+
+@pytest.mark.parametrize(("failures", "row", "later"), [(2, 2, 3), (3, 3, 4)])
+def test_a_second_without_a_good_answer_makes_a_row_longer(failures, row, later):
+    """Where two or more failed: they keep away the calls by which a longer row would show."""
+    observed = Observed("d1")
+    for _ in range(failures):
+        observed.on_outcome(Outcome.FAILURE, now_s=0.0)
+    assert row == observed.failed_in_a_row(ALONE_S - 1e-6)
+    assert later == observed.failed_in_a_row(ALONE_S)
+    observed.on_outcome(Outcome.SUCCESS, now_s=ALONE_S)
+    assert 0 == observed.failed_in_a_row(ALONE_S)
+
+
+def test_one_failure_alone_makes_no_row_of_two():
+    """However long ago it was."""
+    observed = Observed("d1")
+    for now_s in (0.0, 0.1):
+        observed.on_outcome(Outcome.SUCCESS, now_s=now_s)
+    observed.failures.add(5.0, now_s=0.1)  # pings that were refused
+    observed.on_outcome(Outcome.FAILURE, now_s=0.1)
+    assert 1 == observed.failed_in_a_row(0.1 + ALONE_S)
+
+
+def test_a_bend_is_base_time_times_capacity():
+    """80 ms at 1.5 times 40 calls/s; one request while nothing is known, and never less."""
+    observed = Observed("d1", capacity=1.5)
+    assert 1.0 == observed.bend(40.0)
+    observed.base_s = 0.08
+    assert pytest.approx(4.8) == observed.bend(40.0)
+    assert 1.0 == observed.bend(1.0)
 
 
 # --- how long requests are held ---

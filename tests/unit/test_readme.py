@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from steelyard.core import declared, load_report, settings
-from steelyard.core.capacity import from_calls
-from steelyard.core.curve import ResponseCurve
+from steelyard.core.observed import Observed
+from steelyard.core.picker import price_of
+from steelyard.core.snapshot import Entry, Rule
 from steelyard.core.weight import capacity_factors, error_factor, error_rate, shares
 
 HOME = Path(__file__).resolve().parents[2]
@@ -70,19 +71,27 @@ def test_the_pins_are_those_of_the_project():
 
 
 def test_the_worked_example_is_what_the_code_computes():
-    """The numbers of the README's example, from calls to shares."""
-    curves = {name: ResponseCurve(10.0) for name in "abc"}
-    for name, in_flight, time_s in (("a", 2, 0.078), ("b", 2, 0.038), ("c", 3, 0.018)):
-        for _ in range(100):
-            curves[name].add(in_flight, time_s, now_s=0.0)
-    moved = from_calls(curves, 0.0)
-    assert "28, 54 and 125" == "{:.0f}, {:.0f} and {:.0f}".format(*moved.values())
-    factors = capacity_factors(moved)
-    assert "0.51, 1 and 2.31" == "{:.2f}, {:.0f} and {:.2f}".format(*factors.values())
-    assert "13.4, 26.1 and 60.4" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
+    """The numbers of the README's example, from what calls show to shares and prices."""
+    factors = capacity_factors({"a": 50.0, "b": 100.0, "c": 200.0})
+    assert "0.5, 1 and 2" == "{:g}, {:g} and {:g}".format(*factors.values())
+    bends = [
+        Observed("d", base_s=t, capacity=c).bend(100.0)
+        for t, c in zip((0.08, 0.04, 0.02), factors.values(), strict=True)
+    ]
+    assert "4, 4 and 4" == "{:g}, {:g} and {:g}".format(*bends)
+    assert "14.3, 28.6 and 57.1" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
+    entries = [
+        Entry(name, name, weight, base=base, bend=4.0)
+        for (name, weight), base in zip(factors.items(), (8.0, 4.0, 2.0), strict=True)
+    ]
+    prices = [price_of(entry, Rule.SOONEST, 3) for entry in entries]
+    for in_flight, words in (((0, 3, 7), "8.0, 4.6 and 7.2"), ((0, 5, 9), "8.0, 9.5 and 9.7")):
+        assert words == "{:.1f}, {:.1f} and {:.1f}".format(*(p.at(n) for p, n in zip(prices, in_flight, strict=True)))
+        assert words in README
     errors = error_factor(error_rate(100, 4), 4)
     factors["c"] *= errors
-    assert "0.125 0.29" == f"{errors:.3f} {factors['c']:.2f}"
-    assert "28.5, 55.5 and 16.0" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
-    for words in ("28, 54 and 125", "0.51, 1 and 2.31", "13.4, 26.1 and 60.4", "28.5, 55.5 and 16.0"):
+    assert "0.125 0.25" == f"{errors:.3f} {factors['c']:.2f}"
+    assert "28.6, 57.1 and 14.3" == "{:.1f}, {:.1f} and {:.1f}".format(*shares(factors).values())
+    assert "16" == f"{2.0 / errors:g}"
+    for words in ("0.5, 1 and 2", "4, 4 and 4", "14.3, 28.6 and 57.1", "28.6, 57.1 and 14.3", "its base 16"):
         assert words in README

@@ -53,14 +53,14 @@ def test_the_first_snapshot_says_why_it_is_empty():
 
 def test_the_format_is_the_first_thing_written():
     """A reader of another version sees it before all else."""
-    entry = Entry("d1", "sip:a", 1.5, 1, True, False, True, 0.5, 2.0, "a:5060", False)
-    row = ["d1", "sip:a", 1.5, 1, 1, 0, 1, 0.5, 2.0, "a:5060", 0]
+    entry = Entry("d1", "sip:a", 1.5, 1, True, False, True, 0.5, 2.0, 0.8, 4.0, "a:5060", False)
+    row = ["d1", "sip:a", 1.5, 1, 1, 0, 1, 0.5, 2.0, 0.8, 4.0, "a:5060", 0]
     assert [FORMAT, 7, "turns", 2, 1, "", [row]] == json.loads(encode(Snapshot(7, Rule.TURNS, 2, True, "", (entry,))))
 
 
 def test_what_is_not_said_of_an_entry_has_its_default():
     """First tier, automatic, nothing held, any reply counts, two seconds to answer; three attempts, no panic."""
-    assert Entry("d1", "sip:a", 1.0, 0, False, False, False, 2.0, 1.0, "", True) == Entry("d1", "sip:a", 1.0)
+    assert Entry("d1", "sip:a", 1.0, 0, False, False, False, 2.0, 1.0, 1.0, 1.0, "", True) == Entry("d1", "sip:a", 1.0)
     assert (Rule.LEAST, 3, False) == (Snapshot().rule, Snapshot().max_attempts, Snapshot().panic)
 
 

@@ -1,5 +1,7 @@
 """The operator's view of one destination."""
 
+from dataclasses import replace
+
 import pytest
 from steelyard.core.destination import Destination, Mode, State
 from steelyard.core.feedback import Algorithm
@@ -102,8 +104,9 @@ def test_a_row_shows_every_factor_behind_the_share():
     """The operator can multiply it out."""
     seen = observed(calls=5, failures=2)
     seen.ping_time.add(0.0123456, now_s=0.0)
+    seen.base_s, seen.capacity = 0.08, 1.5
     factors = Factors(2.5, capacity=1.2345, errors=0.5, slow_start=0.75)
-    fields = row(Destination(URI, 2.5), seen, factors, in_flight=7)
+    fields = row(Destination(URI, 2.5), seen, factors, replace(USUAL, unit_cps=40.0), in_flight=7)
     del fields["reason"]
     assert {
         "effective": "25.00",
@@ -113,6 +116,8 @@ def test_a_row_shows_every_factor_behind_the_share():
         "errors": "0.500",
         "slow_start": "0.750",
         "response_time_ms": "100.000",
+        "base_ms": "80.000",
+        "bend": "4.8",
         "ping_ms": "12.346",
         "in_flight": "7",
         "utilization": "",

@@ -119,39 +119,49 @@ def test_who_fails_everything_is_still_tried(rate, failed_in_a_row):
     assert 0.05 <= error_factor(rate, failed_in_a_row) <= 1.0
 
 
+def outcomes(**rates):
+    """Return so many outcomes at each rate that the prior of five hardly moves it."""
+    return {name: (1e6 * (1 - rate), 1e6 * rate) for name, rate in rates.items()}
+
+
 def test_a_lone_destination_holds():
     """There is no other one that fails alike."""
-    assert {"a"} == holding({"a": 0.9})
+    assert {"a"} == holding(outcomes(a=0.9))
     assert set() == holding({})
 
 
 def test_who_is_worse_than_a_clean_one_holds_and_the_clean_one_does_not():
     """Failures count as load at the one that fails, not at the one that takes over."""
-    assert {"bad"} == holding({"bad": 0.5, "good": 0.0})
+    assert {"bad"} == holding(outcomes(bad=0.5, good=0.0))
 
 
 def test_where_all_fail_alike_none_holds():
     """Held places would only hide the real load."""
-    assert set() == holding({"a": 0.5, "b": 0.5, "c": 0.55})
+    assert set() == holding(outcomes(a=0.5, b=0.5, c=0.55))
 
 
 def test_with_a_clean_one_beside_it_everybody_holds_from_the_first_failure_on():
     """While the best other one hardly fails, no failure is everybody's."""
-    assert {"a", "b"} == holding({"a": 0.0, "b": 0.02})
-    assert {"b"} == holding({"a": 0.0, "b": 0.021})
+    assert {"a", "b"} == holding(outcomes(a=0.0, b=0.0199))
+    assert {"b"} == holding(outcomes(a=0.0, b=0.0201))
 
 
-@pytest.mark.parametrize(("rate", "holds"), [(0.3, False), (0.399, False), (0.4, True), (1.0, True)])
+@pytest.mark.parametrize(("rate", "holds"), [(0.3, False), (0.3999, False), (0.4001, True), (1.0, True)])
 def test_a_destination_holds_from_a_tenth_above_the_best_other_one_on(rate, holds):
     """The margin is pinned on both sides."""
-    assert holds is ("c" in holding({"a": 0.3, "b": 0.35, "c": rate}))
+    assert holds is ("c" in holding(outcomes(a=0.3, b=0.35, c=rate)))
+
+
+def test_who_has_had_no_calls_is_taken_to_fail_like_the_set():
+    """Asked less where all fail, it must not look better and make all others hold."""
+    assert set() == holding({**outcomes(a=0.5, b=0.5), "starved": (0.0, 0.0)})
+    assert {"a", "b"} == holding({**outcomes(a=0.5, b=0.5), "clean": (50.0, 0.0)})
 
 
 @given(RATES)
 def test_the_order_of_destinations_does_not_decide_who_holds(rates):
     """Equal rates are treated alike, wherever they stand."""
-    held = holding(rates)
-    assert held == holding(dict(reversed(rates.items())))
+    held = holding(outcomes(**rates))
     if len(rates) > 2:
         assert all((a in held) is (b in held) for a in rates for b in rates if rates[a] == rates[b])
 
@@ -159,7 +169,7 @@ def test_the_order_of_destinations_does_not_decide_who_holds(rates):
 @given(RATES)
 def test_who_fails_more_than_one_that_holds_holds_too(rates):
     """Holding grows with the error rate."""
-    held = holding(rates)
+    held = holding(outcomes(**rates))
     worst = max(rates, key=rates.__getitem__, default=None)
     assert not held or worst in held
 

@@ -8,7 +8,7 @@ The control process's mind: facts and the operator's list in, decisions out.
 Keeps what was learned of each destination across changes of the list. Does not know Kamailio, Redis, files or clocks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,6 +25,7 @@ from .weight import (
     error_factor,
     holding,
     limit_change,
+    median_of,
     shares,
     slow_start_factor,
 )
@@ -68,6 +69,7 @@ class Balancer(Roster):
         self._panic = False
         self._weighed_s: float | None = None
         self._snapshot = Snapshot()
+        self._unit_cps = 1.0  # the capacity whose factor is 1
         self._probes: dict[str, Probe] = {}
 
     # --- decisions ---
@@ -97,9 +99,10 @@ class Balancer(Roster):
         snapshot = standings = None
         if due or self._dirty or self._retry_after_ended(now_s):
             candidates = self._candidates(now_s)
-            factors = self._weigh(now_s)
+            held = holding({uri: self._observed[uri].outcomes(now_s) for uri in candidates})
+            factors = self._weigh(held, now_s)
             standings = self._place(candidates, factors, in_flight, now_s)
-            snapshot = self._publishable(candidates, factors, now_s)
+            snapshot = self._publishable(candidates, factors, held, now_s)
             self._weighed_s = now_s
             self._dirty = False
         probes = self._changed_probes()
@@ -161,14 +164,23 @@ class Balancer(Roster):
             and observed.retry_after_until_s <= now_s
         )
 
-    def _weigh(self, now_s: float) -> dict[str, Factors]:
-        """Return the factors of every destination of the list, usable or not."""
+    def _weigh(self, held: Collection[str], now_s: float) -> dict[str, Factors]:
+        """
+        Return the factors of every destination of the list, usable or not.
+
+        Args:
+            held: who fails more than the others; where all fail alike, failures in a row are chance.
+            now_s: monotonic seconds.
+        """
         elapsed_s = now_s - self._weighed_s if self._weighed_s is not None else 0.0
-        capacities = capacity_factors(self._capacities(now_s))
+        estimates = self._capacities(now_s)
+        capacities = capacity_factors(estimates)
+        self._unit_cps = median_of(estimates)
         factors = {}
         for uri, destination in self._declared.destinations.items():
             observed = self._observed[uri]
-            errors = error_factor(observed.error_rate(now_s), observed.failed_in_a_row(now_s))
+            in_a_row = observed.failed_in_a_row(now_s) if uri in held else 0
+            errors = error_factor(observed.error_rate(now_s), in_a_row)
             observed.capacity = limit_change(capacities[uri], observed.capacity, elapsed_s)
             slowly = limit_change(errors, observed.errors, elapsed_s, growth_per_s=ERRORS_GROWTH_PER_S)
             observed.errors = min(errors, slowly)  # up slowly, down at once
@@ -181,10 +193,11 @@ class Balancer(Roster):
 
         Beyond that by what calls say of it or, while there are too few of them, by what pings say.
         """
-        by_answers: Mapping[str, float | None] | None = from_calls(
-            {uri: observed.curve for uri, observed in self._observed.items()}, now_s
-        )
-        if by_answers is None:
+        by_calls = from_calls({uri: observed.curve for uri, observed in self._observed.items()}, now_s)
+        for uri, observed in self._observed.items():
+            observed.base_s = by_calls[uri].base_s if by_calls else None
+        by_answers: Mapping[str, float | None] = {uri: times.capacity for uri, times in by_calls.items()}
+        if not by_answers:
             by_answers = from_pings({uri: observed.ping_time.value for uri, observed in self._observed.items()})
         by_reports = {
             uri: ByReports(capacity, observed.reported.trust(now_s))
@@ -208,13 +221,12 @@ class Balancer(Roster):
             return Factors(1.0, slow_start=slow_start)
         return Factors(destination.weight, slow_start=slow_start, percent=percent)
 
-    def _publishable(self, candidates: list[str], factors: Mapping[str, Factors], now_s: float) -> Snapshot | None:
+    def _publishable(
+        self, candidates: list[str], factors: Mapping[str, Factors], held: Collection[str], now_s: float
+    ) -> Snapshot | None:
         """Return the snapshot to publish, or None when it says what the last one said."""
         settings = self._declared.settings
-        rates = {uri: self._observed[uri].error_rate(now_s) for uri in candidates}
-        held = holding(rates)
         holds = self._hold_times(candidates, factors, now_s)
-        adaptive = self._panic or (settings.policy is Policy.ADAPTIVE and self._volume.above)
         entries = tuple(
             Entry(
                 key=self._observed[uri].key,
@@ -225,7 +237,9 @@ class Balancer(Roster):
                 holds=uri in held,
                 beyond_100=self._settings[uri].first_reply is FirstReply.BEYOND_100,
                 no_response_s=self._settings[uri].no_response_s,
-                hold=holds[uri],
+                hold=holds.get(uri, 1.0),
+                base=_rounded(self._base(uri, factors[uri], fails_more=uri in held)),
+                bend=_rounded(self._observed[uri].bend(self._unit_cps)),
                 address=self._observed[uri].address,
                 overload_control=self._settings[uri].overload_control is Switch.ON,
             )
@@ -233,7 +247,7 @@ class Balancer(Roster):
         )
         snapshot = Snapshot(
             version=self._snapshot.version,
-            rule=Rule.LEAST if adaptive else Rule.TURNS,
+            rule=self._rule(reporting=bool(holds)),
             max_attempts=PANIC_ATTEMPTS if self._panic else settings.max_attempts,
             panic=self._panic,
             reason="" if entries else self._why_empty(),
@@ -244,9 +258,35 @@ class Balancer(Roster):
         self._snapshot = replace(snapshot, version=self._snapshot.version + 1)
         return self._snapshot
 
+    def _rule(self, *, reporting: bool) -> Rule:
+        """
+        Return by what a worker picks.
+
+        Where reports tell how busy each destination is, all are kept equally so; else callers wait least when each
+        request goes where it is served soonest.
+        """
+        if self._panic:
+            return Rule.LEAST
+        if self._declared.settings.policy is not Policy.ADAPTIVE or not self._volume.above:
+            return Rule.TURNS
+        return Rule.LEAST if reporting else Rule.SOONEST
+
+    def _base(self, uri: str, factors: Factors, *, fails_more: bool) -> float:
+        """
+        Return a destination's time while not crowded, in 1 / weight.
+
+        What may fail is as good as late, but only beside others that do not: where all fail alike, who has had fewer
+        calls of late looks a little better, and would draw all of them in turn.
+        """
+        time_s = self._observed[uri].base_s
+        base = 1.0 / factors.capacity if time_s is None else time_s * self._unit_cps
+        return base / factors.errors if fails_more else base
+
     def _hold_times(self, candidates: list[str], factors: Mapping[str, Factors], now_s: float) -> Mapping[str, float]:
         """
         Return how long each destination holds a request beside the set's usual, 1 where no reports told it.
+
+        Empty where nobody's did.
 
         Destinations of the same utilization hold as many requests as capacity times time makes (Little's law): with
         that for their room, and not the capacity alone, the shares of a busy set are those of the capacities.
@@ -259,7 +299,7 @@ class Balancer(Roster):
         }
         total = sum(factors[uri].weight * trust for uri, (_, trust) in known.items())
         if total <= 0:
-            return dict.fromkeys(candidates, 1.0)
+            return {}
         usual_s = sum(factors[uri].weight * trust * time_s for uri, (time_s, trust) in known.items()) / total
         return {uri: _hold(*known.get(uri, (usual_s, 0.0)), usual_s) for uri in candidates}
 
@@ -295,7 +335,9 @@ class Balancer(Roster):
         tier = min((destinations[uri].priority for uri in candidates), default=0)
         weights = {uri: factors[uri].weight for uri in candidates if destinations[uri].priority == tier}
         percent = shares(weights)
-        situation = Situation(self._panic, self._volume.above, self._declared.settings.policy, tier)
+        situation = Situation(
+            self._panic, self._volume.above, self._declared.settings.policy, tier, unit_cps=self._unit_cps
+        )
         return tuple(
             stand(
                 destination,

@@ -14,41 +14,43 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .curve import ResponseCurve
+from .curve import ResponseCurve, Usual
 from .weight import RESPONSE_TIME_FLOOR_S
 
 MIN_EVIDENCE: Final = 5.0  # answers' worth below which calls say nothing yet and pings are asked
 PRIOR: Final = 5.0  # answers' worth of the set's own average in every estimate: who was starved is tried again
 
 
-def from_calls(curves: Mapping[str, ResponseCurve], now_s: float) -> dict[str, float] | None:
+@dataclass(frozen=True, slots=True)
+class ByCalls:
+    """A destination as its answers show it: seconds while not crowded, and requests per second, both > 0."""
+
+    base_s: float
+    capacity: float
+
+
+def from_calls(curves: Mapping[str, ResponseCurve], now_s: float) -> dict[str, ByCalls]:
     """
-    Estimate each destination's capacity from the answers to calls.
+    Judge each destination by the answers to its calls, helped by the set's usual where it has few.
 
     Args:
-        curves: destination -> its curve.
+        curves: destination -> its curve, which is fitted anew.
         now_s: monotonic seconds.
 
     Returns:
-        destination -> requests per second, > 0, comparable within the set; None when the set has had too few answers.
-
-    Source: this project's simulations of estimators (mean wait within 0.09 of what known capacities give).
+        destination -> its times, comparable within the set; empty when the set has had too few answers.
     """
     answers = sum(curve.evidence(now_s) for curve in curves.values())
     if answers < MIN_EVIDENCE:
-        return None
-    usual_n = sum(curve.in_flight_sum(now_s) for curve in curves.values()) / answers
-    usual_t = sum(curve.time_sum(now_s) for curve in curves.values()) / answers
-    return {uri: _capacity(curve, usual_n, usual_t, now_s) for uri, curve in curves.items()}
-
-
-def _capacity(curve: ResponseCurve, usual_n: float, usual_t: float, now_s: float) -> float:
-    weight = curve.evidence(now_s) + PRIOR
-    own_n = (curve.in_flight_sum(now_s) + PRIOR * usual_n) / weight
-    own_t = (curve.time_sum(now_s) + PRIOR * usual_t) / weight + RESPONSE_TIME_FLOOR_S
-    slope = min(max(curve.slope(now_s), 0.0), own_t / own_n)  # from flat to proportional
-    n = (own_n + usual_n) / 2
-    return n / (own_t + slope * (n - own_n))
+        return {}
+    usual = Usual(
+        base_s=sum(curve.base_sum(now_s) for curve in curves.values()) / answers,
+        bend=sum(curve.evidence(now_s) * curve.bend for curve in curves.values()) / answers,
+    )
+    return {
+        uri: ByCalls(*curve.fit(usual, doubt=PRIOR, floor_s=RESPONSE_TIME_FLOOR_S, now_s=now_s))
+        for uri, curve in curves.items()
+    }
 
 
 def from_pings(ping_times: Mapping[str, float | None]) -> dict[str, float | None]:

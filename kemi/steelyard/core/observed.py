@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .capacity import MIN_EVIDENCE
-from .curve import ResponseCurve
+from .curve import LEAST_BEND, ResponseCurve
 from .ewma import DecayedMean, DecayedSum
 from .feedback import Algorithm
 from .health import Health
@@ -16,13 +16,14 @@ from .load_report import LoadReport
 from .outcome import FIRST_FINAL, Outcome, of_status
 from .reported import Reported
 from .throttle import Throttle
-from .weight import error_rate
+from .weight import FAILURES_FORGIVEN, error_rate
 
 DECAY_S: Final = 10.0  # of outcomes; Finagle, linkerd and Envoy's contrib estimator use the same
 CURVE_DECAY_S: Final = 5.0  # simulated: half the time of 10 s until a slowed proxy has its share, little more noise
 PING_DECAY_S: Final = 5.0
 SHED_DECAY_S: Final = 2.0
 HOLD_DECAY_S: Final = 30.0
+ALONE_S: Final = 1.0
 LINEAR_UTILIZATION: Final = 0.85  # above it a request's time is mostly waiting, and tells nothing of the proxy's room
 
 
@@ -51,6 +52,7 @@ class Observed:
     ramp_from_s: float | None = None  # when slow start began; None for a destination that does not ramp
     health: Health = field(default_factory=Health)
     curve: ResponseCurve = field(default_factory=_curve)  # of calls, from sent to first reply
+    base_s: float | None = None  # response time while it has workers to spare, None while calls do not tell it
     ping_time: DecayedMean = field(default_factory=lambda: DecayedMean(PING_DECAY_S))  # seconds
     successes: DecayedSum = field(default_factory=_slow_sum)
     failures: DecayedSum = field(default_factory=_slow_sum)
@@ -66,6 +68,7 @@ class Observed:
     retry_after_until_s: float = 0.0
     disabled: bool = False  # by dispatcher.set_state
     last_failures: int = 0  # calls, not pings, that failed since the last one that did not
+    last_failure_s: float = 0.0  # when the last of them did
     capacity: float = 1.0  # the factors as in force, limited in their speed
     errors: float = 1.0
 
@@ -86,6 +89,7 @@ class Observed:
         """Count how a call ended."""
         if outcome.failed:
             self.last_failures += 1
+            self.last_failure_s = now_s
             self.failures.add(1.0, now_s=now_s)
         else:
             self.last_failures = 0
@@ -132,17 +136,39 @@ class Observed:
         self.last_failures = 0
         self.capacity = self.errors = 1.0
         self.curve = _curve()
+        self.base_s = None
         self.reported.on_restart(now_s=now_s)
         self.hold_time = _hold_mean()
         self.successes, self.failures = _slow_sum(), _slow_sum()
 
+    def bend(self, unit_cps: float) -> float:
+        """
+        Return how many requests it has in hand when the last of its workers becomes busy, >= 1.
+
+        Args:
+            unit_cps: the requests per second for which a capacity of 1 stands.
+        """
+        return LEAST_BEND if self.base_s is None else max(self.base_s * unit_cps * self.capacity, LEAST_BEND)
+
+    def outcomes(self, now_s: float) -> tuple[float, float]:
+        """Return successes and failures of late."""
+        return self.successes.at(now_s), self.failures.at(now_s)
+
     def error_rate(self, now_s: float) -> float:
         """Return the part of attempts that failed lately, 0..1."""
-        return error_rate(self.successes.at(now_s), self.failures.at(now_s))
+        return error_rate(*self.outcomes(now_s))
 
     def failed_in_a_row(self, now_s: float) -> int:
-        """Return how many calls failed since the last that did not; 0 once that is so long ago that it has faded."""
-        return self.last_failures if self.failures.at(now_s) >= 1 else 0
+        """
+        Return how many calls failed since the last that did not; 0 once that is so long ago that it has faded.
+
+        Failures keep calls away, so that the one which would make the row long enough may be long in coming: a second
+        without a good answer stands for it.
+        """
+        if self.failures.at(now_s) < 1:
+            return 0
+        alone = self.last_failures >= FAILURES_FORGIVEN and now_s - self.last_failure_s >= ALONE_S
+        return self.last_failures + alone
 
     def has_evidence(self, now_s: float) -> bool:
         """Say whether enough calls were answered lately to judge by them."""

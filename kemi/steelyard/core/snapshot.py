@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 class Rule(StrEnum):
-    """How a worker picks: by turns alone, or by turns and the in-flight count."""
+    """How a worker picks."""
 
-    TURNS = "turns"
-    LEAST = "least"
+    TURNS = "turns"  # by the weights alone, in exact shares
+    SOONEST = "soonest"  # by the time until a request will have been served, its own and that of those behind it
+    LEAST = "least"  # by the in-flight count over the room: all equally busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Entry:
     beyond_100: bool = False  # 100 Trying is no first reply
     no_response_s: float = 2.0
     hold: float = 1.0  # how long it holds a request beside the set's usual; 1 where no report tells its capacity
+    base: float = 1.0  # its response time while it has workers to spare; 1 / weight is the unit of all times
+    bend: float = 1.0  # how many requests it has in hand when the last of its workers becomes busy, >= 1
     address: str = ""  # host:port, by which overload control is kept
     overload_control: bool = True  # it is offered RFC 7339
 
@@ -68,7 +71,7 @@ def encode(snapshot: Snapshot) -> str:
             [
                 [
                     *(e.key, e.uri, e.weight, e.tier, int(e.manual), int(e.holds), int(e.beyond_100), e.no_response_s),
-                    *(e.hold, e.address, int(e.overload_control)),
+                    *(e.hold, e.base, e.bend, e.address, int(e.overload_control)),
                 ]
                 for e in snapshot.entries
             ],
@@ -90,9 +93,10 @@ def decode(text: str) -> Snapshot:
             raise ValueError(f"snapshot of format {form}, expected {FORMAT}")
         entries = tuple(
             Entry(
-                key, uri, weight, tier, bool(manual), bool(holds), bool(beyond), no_response_s, hold, address, bool(oc)
+                *(key, uri, weight, tier, bool(manual), bool(holds), bool(beyond), no_response_s),
+                *(hold, base, bend, address, bool(oc)),
             )
-            for key, uri, weight, tier, manual, holds, beyond, no_response_s, hold, address, oc in rows
+            for key, uri, weight, tier, manual, holds, beyond, no_response_s, hold, base, bend, address, oc in rows
         )
         return Snapshot(version, Rule(rule), max_attempts, bool(panic), reason, entries)
     except (TypeError, json.JSONDecodeError) as error:

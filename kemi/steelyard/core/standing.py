@@ -22,6 +22,7 @@ class Situation:
     above_threshold: bool
     policy: Policy
     tier: int  # the priority in use
+    unit_cps: float = 1.0  # the requests per second for which a capacity of 1 stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ def stand(  # noqa: PLR0913 - one row needs all of it
         "errors": f"{factors.errors:.3f}",
         "slow_start": f"{factors.slow_start:.3f}",
         "response_time_ms": _ms(time_s),
+        "base_ms": _ms(observed.base_s),
+        "bend": "" if observed.base_s is None else f"{observed.bend(situation.unit_cps):.1f}",
         "ping_ms": _ms(observed.ping_time.value),
         "in_flight": str(in_flight),
         **_load(observed, now_s),

@@ -57,14 +57,17 @@ def capacity_factors(estimates: Mapping[str, float | None]) -> dict[str, float]:
         destination -> estimate over the median of the known ones, within CAPACITY_MIN .. CAPACITY_MAX;
         NEUTRAL where nothing is known, so that a newcomer is tried like a median proxy (gRFC A58's rule).
     """
-    known = [estimate for estimate in estimates.values() if estimate is not None]
-    if not known:
-        return dict.fromkeys(estimates, NEUTRAL)
-    median = statistics.median(known)
+    median = median_of(estimates)
     return {
         uri: NEUTRAL if estimate is None else min(max(estimate / median, CAPACITY_MIN), CAPACITY_MAX)
         for uri, estimate in estimates.items()
     }
+
+
+def median_of(estimates: Mapping[str, float | None]) -> float:
+    """Return the median of the known ones, 1 where nothing is known."""
+    known = [estimate for estimate in estimates.values() if estimate is not None]
+    return statistics.median(known) if known else 1.0
 
 
 def error_rate(successes: float, failures: float) -> float:
@@ -88,19 +91,23 @@ def error_factor(rate: float, failed_in_a_row: int) -> float:
     return max(ERROR_FLOOR, min((1.0 - rate) ** 2, of_row))
 
 
-def holding(rates: Mapping[str, float]) -> set[str]:
+def holding(outcomes: Mapping[str, tuple[float, float]]) -> set[str]:
     """
     Say at which destinations a failed request keeps its place among the in-flight ones for a while.
 
     A proxy that answers 503 in a millisecond would otherwise look idle and attract every call. Where all fail alike,
     held places would only hide the real load, so a destination holds while it is worse than the best other one, or
-    while that one hardly fails at all.
+    while that one hardly fails at all. Whoever has had few calls of late is taken to fail like the whole set: failing
+    less because it is asked less, it would make all others look bad.
 
     Args:
-        rates: destination -> error rate 0..1.
+        outcomes: destination -> successes and failures of late, >= 0.
 
     Source: SRE book, chapter 20 (errors count as active requests); the relative test is this project's.
     """
+    succeeded, failed = sum(s for s, _ in outcomes.values()), sum(f for _, f in outcomes.values())
+    usual = ERROR_PRIOR * error_rate(succeeded, failed)
+    rates = {uri: (f + usual) / (s + f + ERROR_PRIOR) for uri, (s, f) in outcomes.items()}
     lowest_two = sorted(rates.values())[:2]
     held = set()
     for uri, rate in rates.items():

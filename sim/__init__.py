@@ -1,0 +1,1 @@
+"""The simulator: the core that runs in Kamailio, and what others do, over queues in virtual time."""
