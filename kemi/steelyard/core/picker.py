@@ -10,13 +10,13 @@ Knows a snapshot and reads in-flight counts; does not know where either comes fr
 from bisect import bisect
 from collections.abc import Callable, Collection
 from itertools import accumulate
+from math import inf
 from typing import Final, NamedTuple, Protocol
 
 from .snapshot import Entry, Rule, Snapshot
 from .turns import Leads, Turns
 
-SCAN_LIMIT: Final = 24  # up to so many destinations are all compared; of more, the next in turn and a few others
-DRAWS: Final = 2  # at random among the many
+SCAN_LIMIT: Final = 24  # up to so many destinations are all compared; of more, the next in turn and three others
 HANDICAP: Final = 0.5  # of what one more in hand costs, by which another must be better than the next in turn
 
 # A request that waits makes those behind it wait as well, while another destination may have a worker to spare: the
@@ -83,7 +83,9 @@ class _Tier:
         self._prices: dict[str, Price] = {}
         self._compared: list[tuple[str, Entry, Price]] = []  # where all are
         self._reach: list[float] = []
-        self._remembered: list[Entry] = []
+        self._all = 0.0  # weight
+        self._last = 0
+        self._second: Entry | None = None  # of the last comparison among many
         self._has_manual = False
         self._lead = 1.0
 
@@ -95,10 +97,11 @@ class _Tier:
         self._order = entries
         self._prices = {entry.key: price_of(entry, rule, len(entries)) for entry in entries}
         self._compared = [(e.key, e, self._prices[e.key]) for e in entries if not e.manual]
-        self._remembered = [self._entries[e.key] for e in self._remembered if e.key in self._entries]
+        self._second = self._entries.get(self._second.key) if self._second is not None else None
         self._has_manual = any(entry.manual for entry in entries)
         self._lead = LEAD if rule is Rule.SOONEST else 1.0
         self._reach = list(accumulate(weights.values()))
+        self._all, self._last = self._reach[-1], len(entries) - 1
 
     def pick(self, rule: Rule, in_flight: InFlight, tried: Collection[str]) -> Entry | None:
         few = rule is not Rule.TURNS and len(self._order) <= SCAN_LIMIT
@@ -117,38 +120,44 @@ class _Tier:
 
     def _cheapest(self, in_flight: InFlight, tried: Collection[str]) -> Entry | None:
         """Compare all."""
-        best, least = None, 0.0
+        best, least = None, inf
         lead_of, lead = self._leads.lead, self._lead
         for key, entry, price in self._compared:
             if key in tried:
                 continue
-            cost = price.at(in_flight(key)) + lead * lead_of(key)
-            if best is None or cost < least:
-                best, least = entry, cost
+            cost = price.at(in_flight(key))
+            if cost < least:  # a lead is never below 0
+                cost += lead * lead_of(key)
+                if cost < least:
+                    best, least = entry, cost
         if best is not None:
             self._leads.take(best.key)
         return best
 
     def _cheapest_of_some(self, head: Entry, in_flight: InFlight, tried: Collection[str]) -> Entry:
         """Compare the head of the round with some drawn at random and with whoever came next the last time."""
-        best, least = head, self._prices[head.key].at(in_flight(head.key))
+        prices = self._prices
+        best, least = head, prices[head.key].at(in_flight(head.key))
         second: Entry | None = None
-        second_least = 0.0
-        drawn = [self._draw() for _ in range(DRAWS)]
-        for rival in (*drawn, *self._remembered):
-            if rival is best or rival is second or rival.manual or rival.key in tried:
+        second_least = inf
+        for rival in (self._draw(), self._draw(), self._second):
+            if rival is None or rival is best or rival is second or rival.manual:
                 continue
-            price = self._prices[rival.key]
-            cost = price.at(in_flight(rival.key)) + HANDICAP * price.each
+            key = rival.key
+            if key in tried:
+                continue
+            price = prices[key]
+            cost = price.at(in_flight(key)) + HANDICAP * price.each
             if cost < least:
-                best, least, second, second_least = rival, cost, best, least
-            elif second is None or cost < second_least:
+                second, second_least = best, least
+                best, least = rival, cost
+            elif cost < second_least:
                 second, second_least = rival, cost
-        self._remembered = [second] if second is not None and not second.manual else []
+        self._second = second
         return best
 
     def _draw(self) -> Entry:
-        return self._order[bisect(self._reach, self._rng.random() * self._reach[-1], hi=len(self._order) - 1)]
+        return self._order[bisect(self._reach, self._rng.random() * self._all, 0, self._last)]
 
 
 class Picker:
