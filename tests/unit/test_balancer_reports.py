@@ -3,8 +3,11 @@
 import math
 
 import pytest
+from steelyard.core.balancer import HOLD_FORGOTTEN
 from steelyard.core.feedback import Algorithm
+from steelyard.core.reported import LINGERING_S
 from steelyard.core.roster import Throttled
+from steelyard.core.snapshot import Rule
 from steelyard.core.throttle import Throttle
 
 from tests.unit.balanced import A, B, Balanced, C
@@ -246,6 +249,17 @@ def test_rooms_stay_for_minutes_when_the_reports_stop():
         balanced.declare({A: 1, B: 1}, 636.0)
         balanced.decide(636.0)
     assert pytest.approx((before[A] / before[B]) ** math.exp(-1), rel=0.05) == holds(balanced)[A] / holds(balanced)[B]
+
+
+def test_who_is_busy_is_forgotten_half_an_hour_after_the_last_report():
+    """Equally busy by what reports told then is no aim any more: callers are served soonest."""
+    balanced = held({A: 0.08, B: 0.02})
+    assert Rule.LEAST is balanced.snapshot.rule
+    forgotten_s = 36.0 + LINGERING_S * math.log(1 / HOLD_FORGOTTEN)
+    for now_s, rule in ((forgotten_s - 5, Rule.LEAST), (forgotten_s + 5, Rule.SOONEST)):
+        balanced.decide(now_s)
+        assert rule is balanced.snapshot.rule
+    assert {A: 1.0, B: 1.0} == holds(balanced)
 
 
 def test_one_that_is_back_from_maint_has_the_usual_room():

@@ -36,6 +36,7 @@ PANIC_ATTEMPTS: Final = 8
 OVERLOAD_OVER_S: Final = 10.0  # without it before it is told to be over: at the brink it comes and goes
 HOLD_MIN: Final = 0.2
 HOLD_MAX: Final = 5.0
+HOLD_FORGOTTEN: Final = 0.05  # half an hour after the last report
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,14 +293,15 @@ class Balancer(Roster):
         that for their room, and not the capacity alone, the shares of a busy set are those of the capacities.
         """
         known = {
-            uri: (time_s, self._observed[uri].reported.linger(now_s))
+            uri: (time_s, trust)
             for uri in candidates
             if self._settings[uri].load_reports is Switch.ON
             and (time_s := self._observed[uri].hold_time.value) is not None
+            and (trust := self._observed[uri].reported.linger(now_s)) > HOLD_FORGOTTEN
         }
-        total = sum(factors[uri].weight * trust for uri, (_, trust) in known.items())
-        if total <= 0:
+        if not known:
             return {}
+        total = sum(factors[uri].weight * trust for uri, (_, trust) in known.items())
         usual_s = sum(factors[uri].weight * trust * time_s for uri, (time_s, trust) in known.items()) / total
         return {uri: _hold(*known.get(uri, (usual_s, 0.0)), usual_s) for uri in candidates}
 
