@@ -97,8 +97,11 @@ class Balancer(Roster):
             self._event("threshold", "", crossed)
         self._look_at_throttles(throttled, now_s)
         due = self._weighed_s is None or now_s - self._weighed_s >= WEIGHT_UPDATE_PERIOD_S
+        weigh = due or self._dirty or self._retry_after_ended(now_s)
+        probes = self._changed_probes() if weigh or self._health_changed else None
+        self._health_changed = False
         snapshot = standings = None
-        if due or self._dirty or self._retry_after_ended(now_s):
+        if weigh:
             candidates = self._candidates(now_s)
             held = holding({uri: self._observed[uri].outcomes(now_s) for uri in candidates})
             factors = self._weigh(held, now_s)
@@ -106,7 +109,6 @@ class Balancer(Roster):
             snapshot = self._publishable(candidates, factors, held, now_s)
             self._weighed_s = now_s
             self._dirty = False
-        probes = self._changed_probes()
         events, self._events = tuple(self._events), []
         return Decision(snapshot, standings, probes, events, self._overload_percent(now_s))
 

@@ -57,6 +57,7 @@ class Roster:
         self._events: list[Event] = []
         self._volume = Volume()
         self._dirty = True
+        self._health_changed = False  # of anybody, by a silence or the first answer after one
 
     # --- the operator's word ---
 
@@ -161,6 +162,7 @@ class Roster:
     def _on_sign_of_life(self, key: str, *, now_s: float) -> None:
         uri = self._by_key[key]
         observed = self._observed[uri]
+        self._health_changed = self._health_changed or observed.health.silences > 0
         if observed.health.on_answer(rise=self._settings[uri].rise):
             observed.on_restart(now_s=now_s)
             self._dirty = True
@@ -168,6 +170,7 @@ class Roster:
 
     def _on_lost_ping(self, uri: str) -> None:
         settings, observed = self._settings[uri], self._observed[uri]
+        self._health_changed = True
         if observed.health.on_silence(fall=settings.fall):
             self._dirty = True
             self._event("down", uri, f"{settings.fall} pings in a row unanswered within {settings.probe_timeout_s:g} s")
