@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from lab.parts import CallReport, ControlNode, Kamailio, Phone, Queue, RedisServer, SippCaller, await_shares, put_list
 
-from .compare import SERVICE_MS, WORKERS, native_dispatcher
+from .compare import SERVICE_MS, WORKERS
+from .contenders import native_dispatcher
 
 OVERLOAD: Final = 2.0
 EMERGENCY_CPS: Final = 10.0

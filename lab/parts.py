@@ -332,12 +332,23 @@ class SippCaller(Process):
         times, refusals = self._times("2"), self._times("3")
         return CallReport(status, successful + failed, successful, failed, times, errors, refusals)
 
-    def _times(self, timer: str) -> list[float]:
-        times: list[float] = []
+    def count(self, column: str) -> int:
+        """Return what SIPp has counted so far in a column of its statistics; it writes them once a second."""
+        text = self._stat.read_text() if self._stat.exists() else ""
+        rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines(), delimiter=";"))
+        return int(rows[-1].get(column) or 0) if rows else 0
+
+    def samples(self, timer: str) -> list[tuple[float, float]]:
+        """Return when each call began, in seconds since SIPp's start, and how long the timer ran, in seconds."""
+        found: list[tuple[float, float]] = []
         for path in self._folder_path.glob(f"{self._scenario_name}_{self.pid}_rtt*.csv"):
             rows = csv.reader(path.open(), delimiter=";")
-            times += [float(row[1]) / 1000 for row in rows if len(row) >= 3 and row[2].strip() == timer]
-        return sorted(times)
+            ended = [(float(row[0]), float(row[1])) for row in rows if len(row) >= 3 and row[2].strip() == timer]
+            found += [((end_ms - time_ms) / 1000, time_ms / 1000) for end_ms, time_ms in ended]
+        return found
+
+    def _times(self, timer: str) -> list[float]:
+        return sorted(time_s for _, time_s in self.samples(timer))
 
 
 def put_list(
