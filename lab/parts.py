@@ -332,12 +332,6 @@ class SippCaller(Process):
         times, refusals = self._times("2"), self._times("3")
         return CallReport(status, successful + failed, successful, failed, times, errors, refusals)
 
-    def count(self, column: str) -> int:
-        """Return what SIPp has counted so far in a column of its statistics; it writes them once a second."""
-        text = self._stat.read_text() if self._stat.exists() else ""
-        rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines(), delimiter=";"))
-        return int(rows[-1].get(column) or 0) if rows else 0
-
     def samples(self, timer: str) -> list[tuple[float, float]]:
         """Return when each call began, in seconds since SIPp's start, and how long the timer ran, in seconds."""
         found: list[tuple[float, float]] = []
