@@ -2,8 +2,8 @@
 How large a share of the calls a destination gets, from what can be seen outside of any balancer.
 
 A queue that can be asked says how many calls have reached it: its share is that number's growth, in parts of what all
-have got. One that was stopped or killed cannot be asked; then the callers tell: a call that went there first was answered
-late, after the balancer had waited for it, or never, while the others answer in time.
+have got. One that was stopped or killed cannot be asked; then the callers tell: a call that went there first was
+answered late, after the balancer had waited for it, or never, while the others answer in time.
 """
 
 import itertools

@@ -325,12 +325,17 @@ class SippCaller(Process):
     def finish(self) -> CallReport:
         """Wait for the last call and return the counts."""
         status = self.wait()
-        rows = list(csv.DictReader(self._stat.open(), delimiter=";")) if self._stat.exists() else []
+        rows = self.statistics()
         last: Mapping[str, Any] = rows[-1] if rows else {}
         successful, failed = int(last.get("SuccessfulCall(C)") or 0), int(last.get("FailedCall(C)") or 0)
         errors = self._errors.read_text(errors="replace")[:4000] if self._errors.exists() else ""
         times, refusals = self._times("2"), self._times("3")
         return CallReport(status, successful + failed, successful, failed, times, errors, refusals)
+
+    def statistics(self) -> list[dict[str, str]]:
+        """Return the rows of SIPp's statistics so far; it writes one a second."""
+        text = self._stat.read_text() if self._stat.exists() else ""
+        return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines(), delimiter=";"))
 
     def samples(self, timer: str) -> list[tuple[float, float]]:
         """Return when each call began, in seconds since SIPp's start, and how long the timer ran, in seconds."""
