@@ -7,7 +7,7 @@ PACKAGES := kamailio kamailio-python3-modules redis-server redis-tools sip-teste
 
 # Only what is set is passed on: an empty variable would hide a default.
 PASSED_ON := STEELYARD_LISTEN STEELYARD_REDIS_URL STEELYARD_SET STEELYARD_WORKERS STEELYARD_RUN_DIR STEELYARD_HTTP \
-  DEMO_SECONDS BENCH_SECONDS
+  DEMO_SECONDS BENCH_SECONDS BENCH_HOLDS BENCH_SEED BENCH_CALLS BENCH_ONLY BENCH_RESULTS OPENSIPS OPENSIPS_MODULES
 $(foreach name,$(PASSED_ON),$(if $($(name)),$(eval export $(name))))
 
 .PHONY: help demo test run bench lint check clean packages
@@ -26,7 +26,7 @@ run: $(VENV) ## the control node in the foreground, with a Redis of its own unle
 	@$(RUN) -m steelyard.edge.launch
 
 bench: $(VENV) ## the same calls through Steelyard and through Kamailio's dispatcher, side by side
-	@$(RUN) -m bench.compare && $(RUN) -m bench.faults && $(RUN) -m bench.overload
+	@for name in compare faults overload cpu rate; do $(RUN) -m bench.$$name || exit; done
 
 lint: $(VENV) ## style, mistakes, types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

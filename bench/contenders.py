@@ -63,20 +63,20 @@ class Contender:
     start: Start
 
 
-def steelyard(scene: Scene, stack: contextlib.ExitStack) -> ControlNode:
-    """Start Steelyard with equal declared weights."""
-    return start_steelyard(scene, stack)[0]
+def steelyard(**settings: str) -> Start:
+    """Return how to start Steelyard with equal declared weights and these settings."""
 
+    def start(scene: Scene, stack: contextlib.ExitStack) -> ControlNode:
+        redis = stack.enter_context(RedisServer(scene.folder)).run()
+        uris = [one.uri for one in scene.destinations]
+        put_list(redis.client(), dict.fromkeys(uris, 1))
+        if settings:
+            redis.client().hset("steelyard:{1}:settings", mapping=settings)
+        node = stack.enter_context(ControlNode(scene.folder / "run", redis.url, workers=WORKERS)).run()
+        await_shares(redis.client(), set(uris))
+        return node
 
-def start_steelyard(scene: Scene, stack: contextlib.ExitStack) -> tuple[ControlNode, RedisServer]:
-    """Start Steelyard; return it and its store."""
-    redis = stack.enter_context(RedisServer(scene.folder)).run()
-    uris = {one.uri for one in scene.destinations}
-    put_list(redis.client(), dict.fromkeys((one.uri for one in scene.destinations), 1))
-    node = ControlNode(scene.folder / "run", redis.url, workers=WORKERS)
-    stack.enter_context(node).run()
-    await_shares(redis.client(), uris)
-    return node, redis
+    return start
 
 
 def dispatcher(algorithm: int, attributes: str = "", *, truth: bool = False, priority: int = 0) -> Start:
@@ -149,7 +149,7 @@ def opensips_dispatcher(scene: Scene, stack: contextlib.ExitStack) -> opensips.O
     return stack.enter_context(opensips.OpenSips(scene.folder, "dispatcher", rows)).run()
 
 
-STEELYARD: Final = Contender("Steelyard (equal weights)", steelyard)
+STEELYARD: Final = Contender("Steelyard (equal weights)", steelyard())
 ROUND_ROBIN: Final = Contender("dispatcher 4 (round robin)", dispatcher(4))
 IN_PROGRESS: Final = Contender("dispatcher 10 (calls in progress)", dispatcher(10, "duid=d{number}"))
 OPENSIPS_EQUAL: Final = Contender("OpenSIPS load_balancer (equal)", opensips_load_balancer(truth=False))

@@ -29,6 +29,7 @@ RATE_CPS: Final = 200.0
 WARM_UP_S: Final = 10.0
 BROKEN_S: Final = 15.0
 HEALED_S: Final = 40.0
+SPREAD_S: Final = 2.0  # of the calls' random waits; their rate is steady until the last of them has one
 FAIR_PERCENT: Final = 100 / QUEUES
 TOLERANCE_POINTS: Final = 3.0
 DELAYED_S: Final = 0.5
@@ -106,7 +107,7 @@ def _try(fault: Fault, contender: Contender) -> _Seen:
         scene = Scene(folder, [Destination(queue.uri, queue.capacity_cps) for queue in queues])
         balancer = contender.start(scene, stack)
         calls = int(RATE_CPS * (WARM_UP_S + BROKEN_S + HEALED_S))
-        keys = ("-l", "20000", "-set", "spread_ms", "2000")
+        keys = ("-l", "20000", "-set", "spread_ms", f"{SPREAD_S * 1000:.0f}")
         caller = SippCaller("uac_poisson", folder, f"127.0.0.1:{balancer.port}", *keys, calls=calls, rate=RATE_CPS)
         stack.enter_context(caller.start())
         return _watch(fault, queues, caller)
@@ -114,11 +115,13 @@ def _try(fault: Fault, contender: Contender) -> _Seen:
 
 def _watch(fault: Fault, queues: Sequence[Queue], caller: SippCaller) -> _Seen:
     """Break the first queue, mend it, and see what it gets."""
+    begun_s = time.monotonic()
     time.sleep(WARM_UP_S)
     fault.break_it(queues[0])
     counts = _counts([] if fault.silent else queues, BROKEN_S)
     fault.mend_it(queues[0])
-    healed = shares.from_counts(_counts(queues, HEALED_S))
+    mended_s = time.monotonic() - begun_s
+    others = _counts(queues[1:], HEALED_S - SPREAD_S)
     caller.finish()
     sent_s, answered = [start_s for start_s, _ in caller.samples("sent")], caller.samples("2")
     prompt_s = [start_s for start_s, time_s in answered if time_s <= DELAYED_S]
@@ -126,7 +129,7 @@ def _watch(fault: Fault, queues: Sequence[Queue], caller: SippCaller) -> _Seen:
         broken = shares.from_callers(sent_s, prompt_s, WARM_UP_S, int(BROKEN_S / shares.STEP_S))
     else:
         broken = shares.from_counts(counts)
-    return _Seen(sent_s, answered, broken, healed)
+    return _Seen(sent_s, answered, broken, shares.from_others(others, sent_s, mended_s))
 
 
 def _counts(queues: Sequence[Queue], seconds: float) -> list[list[int]]:

@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import json
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,9 +68,10 @@ def _versions() -> dict[str, str]:
     commands = dict(VERSIONS)
     if os.environ.get("OPENSIPS"):
         commands["opensips"] = [os.environ["OPENSIPS"], "-V"]
-    return {name: _first_line(command) for name, command in commands.items()}
+    return {name: _version(command) for name, command in commands.items()}
 
 
-def _first_line(command: list[str]) -> str:
+def _version(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - our own programs
-    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "")
+    found = re.search(r"\d+\.\d+[.\d]*", done.stdout)
+    return found[0] if found else "?"

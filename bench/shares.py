@@ -1,9 +1,10 @@
 """
 How large a share of the calls a destination gets, from what can be seen outside of any balancer.
 
-A queue that can be asked says how many calls have reached it: its share is that number's growth, in parts of what all
+While a queue is broken it says how many calls have reached it: its share is that number's growth, in parts of what all
 have got. One that was stopped or killed cannot be asked; then the callers tell: a call that went there first was
-answered late, after the balancer had waited for it, or never, while the others answer in time.
+answered late, after the balancer had waited for it, or never, while the others answer in time. After it has healed its
+share is what the others do not get: by its own count it would also seem to get what had piled up before it.
 """
 
 import itertools
@@ -45,6 +46,22 @@ def from_callers(
     """
     sent, prompt = ([_count(times_s, begin_s + n * STEP_S) for n in range(steps)] for times_s in (sent_s, prompt_s))
     return [(all_of - good, all_of) for all_of, good in zip(sent, prompt, strict=True)]
+
+
+def from_others(counts: Sequence[Sequence[int]], sent_s: Sequence[float], begin_s: float) -> list[tuple[int, int]]:
+    """
+    Return (calls that the others did not get, calls) in each step.
+
+    Args:
+        counts: what each of the others has counted, at the begin of the first step and each one's end.
+        sent_s: when each call began.
+        begin_s: when the first step begins, on the same clock.
+    """
+    steps = []
+    for number, (before, after) in enumerate(itertools.pairwise(counts)):
+        sent = _count(sent_s, begin_s + number * STEP_S)
+        steps.append((sent - (sum(after) - sum(before)), sent))
+    return steps
 
 
 def _count(times_s: Sequence[float], begin_s: float) -> int:

@@ -22,6 +22,12 @@ def test_calls_that_were_not_answered_in_time_are_the_silent_queues():
     assert [(1, 3), (0, 1)] == shares.from_callers([10.0, 10.1, 10.4, 10.6], [10.0, 10.4, 10.6], 10.0, 2)
 
 
+def test_what_the_others_do_not_get_is_the_healed_ones():
+    """Four calls in the first step, of which the others get three; in the second they get both."""
+    sent_s = [5.0, 5.1, 5.2, 5.3, 5.5, 5.6]
+    assert [(1, 4), (0, 2)] == shares.from_others([[7, 7], [8, 9], [9, 10]], sent_s, 5.0)
+
+
 def test_shares_are_those_of_windows():
     """All windows of two steps."""
     assert [20.0, 40.0] == shares.percents([(1, 10), (3, 10), (5, 10)], 2)
