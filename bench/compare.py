@@ -124,7 +124,7 @@ def _call(folder: Path, balancer: Balancer, queues: Sequence[Queue], one: Pass) 
     """Make the calls and look at those that begin after the warm-up."""
     end_s = one.warm_up_s + one.seconds
     target = f"127.0.0.1:{balancer.port}"
-    keys = ("-l", "20000", "-set", "spread_ms", f"{SPREAD_S * 1000:.0f}", "-set", "hold_ms", f"{one.hold_s * 1000:.0f}")
+    keys = ("-l", "10000", "-set", "spread_ms", f"{SPREAD_S * 1000:.0f}", "-set", "hold_ms", f"{one.hold_s * 1000:.0f}")
     caller = SippCaller("uac_poisson", folder, target, *keys, calls=int(RATE_CPS * (end_s + 1)), rate=RATE_CPS)
     with caller.start():
         begun_s = time.monotonic()

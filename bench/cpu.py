@@ -25,6 +25,7 @@ CALLS: Final = 6000
 PROXIES: Final = 3
 SETTLE_S: Final = 2.0  # after the start
 IDLE_S: Final = 4.0
+THRESHOLD_MS: Final = 32_000  # 64 x T1: a call that hears nothing for so long has failed
 COLUMNS: Final = (
     Column("balancer", "balancer", "", 28),
     Column("calls/s", "rate_cps", ".0f", 7),
@@ -92,7 +93,8 @@ def _measure(contender: Contender, rate_cps: float, calls: int) -> Row:
 
 def fast_caller(folder: Path, port: int, rate_cps: float, calls: int) -> SippCaller:
     """Return a caller of calls without a hold, evenly spaced, not yet started."""
-    return SippCaller("uac_call", folder, f"127.0.0.1:{port}", "-l", "20000", calls=calls, rate=rate_cps)
+    keys = ("-l", "10000", "-recv_timeout", str(THRESHOLD_MS))
+    return SippCaller("uac_call", folder, f"127.0.0.1:{port}", *keys, calls=calls, rate=rate_cps)
 
 
 if __name__ == "__main__":

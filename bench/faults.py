@@ -107,7 +107,7 @@ def _try(fault: Fault, contender: Contender) -> _Seen:
         scene = Scene(folder, [Destination(queue.uri, queue.capacity_cps) for queue in queues])
         balancer = contender.start(scene, stack)
         calls = int(RATE_CPS * (WARM_UP_S + BROKEN_S + HEALED_S))
-        keys = ("-l", "20000", "-set", "spread_ms", f"{SPREAD_S * 1000:.0f}")
+        keys = ("-l", "10000", "-recv_timeout", "32000", "-set", "spread_ms", f"{SPREAD_S * 1000:.0f}")
         caller = SippCaller("uac_poisson", folder, f"127.0.0.1:{balancer.port}", *keys, calls=calls, rate=RATE_CPS)
         stack.enter_context(caller.start())
         return _watch(fault, queues, caller)
