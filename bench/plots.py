@@ -52,7 +52,7 @@ def faults(rows: Sequence[Row], series: dict[str, Any], folder: Path) -> None:
         axes.set_ylabel("share %")
         axes.set_ylim(bottom=0)
     panels[-1].set_xlabel("s after the fault")
-    panels[0].legend()
+    panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(series[names[0]]))
     figure.savefig(folder / "faults.png", dpi=120)
 
 
@@ -63,7 +63,7 @@ def _bars(axes: Axes, rows: Sequence[Row], keys: dict[str, str]) -> None:
     axes.set_yticks([y + 0.4 - height / 2 for y in range(len(rows))], [row["balancer"] for row in rows])
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
-    axes.legend()
+    _legend(axes, len(keys))
 
 
 def _stacks(axes: Axes, rows: Sequence[Row]) -> None:
@@ -75,4 +75,9 @@ def _stacks(axes: Axes, rows: Sequence[Row]) -> None:
     for number in range(len(QUEUES) - 1):
         axes.axvline(sum(CAPACITY_SHARES[: number + 1]), color="black", linewidth=0.8, linestyle="dashed")
     axes.set_xlabel("share of the calls, %; dashed: of the capacity")
-    axes.legend()
+    _legend(axes, len(QUEUES))
+
+
+def _legend(axes: Axes, columns: int) -> None:
+    """Put the legend above the bars, none of which it hides."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns)
