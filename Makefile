@@ -7,7 +7,8 @@ PACKAGES := kamailio kamailio-python3-modules redis-server redis-tools sip-teste
 
 # Only what is set is passed on: an empty variable would hide a default.
 PASSED_ON := STEELYARD_LISTEN STEELYARD_REDIS_URL STEELYARD_SET STEELYARD_WORKERS STEELYARD_RUN_DIR STEELYARD_HTTP \
-  DEMO_SECONDS BENCH_SECONDS SIM SIM_ONLY SIM_SEED
+  DEMO_SECONDS SIM SIM_ONLY SIM_SEED \
+  DEMO_SECONDS BENCH_SECONDS BENCH_HOLDS BENCH_SEED BENCH_CALLS BENCH_ONLY BENCH_RESULTS OPENSIPS OPENSIPS_MODULES
 $(foreach name,$(PASSED_ON),$(if $($(name)),$(eval export $(name))))
 
 .PHONY: help demo test run bench sim lint check clean packages
@@ -25,8 +26,8 @@ test: $(VENV) ## every test
 run: $(VENV) ## the control node in the foreground, with a Redis of its own unless STEELYARD_REDIS_URL is set
 	@$(RUN) -m steelyard.edge.launch
 
-bench: $(VENV) ## the same calls through Steelyard and through Kamailio's dispatcher, side by side
-	@$(RUN) -m bench.compare && $(RUN) -m bench.faults && $(RUN) -m bench.overload
+bench: $(VENV) ## the same calls through Steelyard and through others, faults, overload, cost; about an hour
+	@for name in compare faults overload pick cpu rate; do $(RUN) -m bench.$$name || exit; done
 
 sim: $(VENV) ## the same core over simulated queues, beside the rules of others; two minutes (SIM=full: the long set)
 	@$(RUN) -m sim

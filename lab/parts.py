@@ -325,19 +325,29 @@ class SippCaller(Process):
     def finish(self) -> CallReport:
         """Wait for the last call and return the counts."""
         status = self.wait()
-        rows = list(csv.DictReader(self._stat.open(), delimiter=";")) if self._stat.exists() else []
+        rows = self.statistics()
         last: Mapping[str, Any] = rows[-1] if rows else {}
         successful, failed = int(last.get("SuccessfulCall(C)") or 0), int(last.get("FailedCall(C)") or 0)
         errors = self._errors.read_text(errors="replace")[:4000] if self._errors.exists() else ""
         times, refusals = self._times("2"), self._times("3")
         return CallReport(status, successful + failed, successful, failed, times, errors, refusals)
 
-    def _times(self, timer: str) -> list[float]:
-        times: list[float] = []
+    def statistics(self) -> list[dict[str, str]]:
+        """Return the rows of SIPp's statistics so far; it writes one a second."""
+        text = self._stat.read_text() if self._stat.exists() else ""
+        return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines(), delimiter=";"))
+
+    def samples(self, timer: str) -> list[tuple[float, float]]:
+        """Return when each call began, in seconds since SIPp's start, and how long the timer ran, in seconds."""
+        found: list[tuple[float, float]] = []
         for path in self._folder_path.glob(f"{self._scenario_name}_{self.pid}_rtt*.csv"):
             rows = csv.reader(path.open(), delimiter=";")
-            times += [float(row[1]) / 1000 for row in rows if len(row) >= 3 and row[2].strip() == timer]
-        return sorted(times)
+            ended = [(float(row[0]), float(row[1])) for row in rows if len(row) >= 3 and row[2].strip() == timer]
+            found += [((end_ms - time_ms) / 1000, time_ms / 1000) for end_ms, time_ms in ended]
+        return found
+
+    def _times(self, timer: str) -> list[float]:
+        return sorted(time_s for _, time_s in self.samples(timer))
 
 
 def put_list(
