@@ -50,7 +50,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break a queue and to mend it, the share it ought to have at most meanwhile, and whether it can be asked."""
+    """A way to break a queue and to mend it, the most it ought to have meanwhile, and whether it cannot be asked."""
 
     name: str
     break_it: Callable[[Queue], object]
