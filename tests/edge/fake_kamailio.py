@@ -18,7 +18,7 @@ from tests.fake_ksr import FakeKSR, Htable, Mqueue, read_queues, read_tables
 # What is of the message at hand.
 AT_HAND: Final = (
     *("message", "route", "transaction", "uri", "next_hop", "uri_is_new", "branch_index", "branch_flags", "reply_code"),
-    *("drop", "armed", "avps", "xavps", "via_flag", "lumps", "reply_lines"),
+    *("armed", "avps", "xavps", "via_flag", "lumps", "reply_lines"),
 )
 
 DISPATCHER_FLAGS: Final = {0: "AX", 1: "IX", 4: "DX", 8: "AP"}
@@ -56,7 +56,6 @@ class FakeKamailio:
         self.branch_index = self.branch_flags = 0
         self.reply_code = 0
         self.owes_error = 0  # what tm answers a request that could not be sent with when the script has not done so
-        self.drop = False
         self.armed: dict[str, Any] = {}
         self.transaction: Transaction | None = None
         self.avps: dict[str, list[str | int]] = {}
@@ -67,6 +66,7 @@ class FakeKamailio:
         self.reply_lines: list[str] = []
         self.local: list[Ping] = []  # requests of our own that left
         self.version = "5.6.3"
+        self.passed = 0  # requests that kamailio.cfg has sent on by itself
         self.shared_variables: dict[str, int | str] = {}
         self._pings = 0
         self.htable = Htable(self.tables, lambda: self.now_s)
@@ -151,8 +151,7 @@ class FakeKamailio:
 
     def _local(self, ping: Ping, uri: str = "") -> None:
         with self.at_hand(Message(ping.method, uri or ping.uri, ping.call_id), "local"):
-            self.script.ksr_local_request(self.message, "tm:local-request")
-            ping.dropped = self.drop
+            ping.dropped = self.script.ksr_local_request(self.message) < 0  # as kamailio.cfg reads it
             ping.on_reply = self.armed.get("on_reply", "")
             ping.timeout_ms = self.armed.get("fr_ms", (0, 0))[1]
             ping.headers, ping.offer, ping.avps = self.outgoing_headers(), self.offer(), self.avps
@@ -185,7 +184,7 @@ class FakeKamailio:
         self.uri, self.next_hop, self.uri_is_new = message.uri, "", route == "request"
         self.branch_index = self.branch_flags = self.reply_code = 0
         self.owes_error = 0
-        self.drop, self.armed, self.avps = False, {}, transaction.avps if transaction else {}
+        self.armed, self.avps = {}, transaction.avps if transaction else {}
         try:
             yield
         finally:

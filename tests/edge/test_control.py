@@ -117,6 +117,7 @@ class Process:
             rig.probes,
             rig.in_flight,
             rig.throttles,
+            rig.offers,
             rig.load,
             rig.facts,
             store,

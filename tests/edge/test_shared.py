@@ -295,7 +295,8 @@ def test_a_note_that_names_a_longer_destination_expires_too(server) -> None:
 
 def test_the_names_of_tables_and_queues_are_those_of_the_configuration(server) -> None:
     """A table that kamailio.cfg does not make would count nothing, without a word."""
-    assert {shared.BOARD, shared.IN_FLIGHT, shared.DIALOGS, shared.LOAD, shared.OVERLOAD} == server.tables.keys()
+    names = {shared.BOARD, shared.IN_FLIGHT, shared.DIALOGS, shared.LOAD, shared.OVERLOAD, shared.OFFERS}
+    assert names == server.tables.keys()
     assert {shared.FACTS} <= server.queues.keys()
     assert 0 == server.tables[shared.IN_FLIGHT].initval
     assert server.tables[shared.DIALOGS].autoexpire_s >= shared.DIALOG_S

@@ -127,6 +127,14 @@ class Mix:
         self._since_us: int | None = None
         self._counts = [0, 0]  # ordinary, priority
 
+    def is_due(self, now_us: int) -> bool:
+        """Say whether the next request ends an interval."""
+        return self._since_us is not None and now_us - self._since_us >= _MEASURE_US
+
+    def add_priority(self, count: int) -> None:
+        """Count requests of priority that the interval has had besides."""
+        self._counts[True] += count
+
     def on_request(self, *, priority: bool, now_us: int) -> None:
         """Count a request, whether it is shed or not; `now_us` is monotonic microseconds."""
         if self._since_us is None:

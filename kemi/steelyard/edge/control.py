@@ -23,7 +23,7 @@ from .kamailio import Kamailio
 from .last_good import LastGood
 from .mirror import Mirror
 from .probing import NONE
-from .shared import Board, Facts, InFlight, Load, Throttles, life_s
+from .shared import Board, Facts, InFlight, Load, Offers, Throttles, life_s
 from .store import Store, StoreUnavailable
 
 READ_INTERVAL_S: Final = 0.2  # with a tick of 0.1 s, a redis-cli command is in force within 0.3 s
@@ -44,6 +44,7 @@ class Control:
         probes: Board,
         in_flight: InFlight,
         throttles: Throttles,
+        offers: Offers,
         load: Load,
         facts: Facts,
         store: Store,
@@ -57,6 +58,7 @@ class Control:
         self._probes = probes
         self._in_flight = in_flight
         self._throttles = throttles
+        self._offers = offers
         self._load = load
         self._announcer = Announcer()
         self._facts = facts
@@ -93,6 +95,7 @@ class Control:
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             self._sweep(self._clock_us())  # Redis may have taken its time since the tick began
+            self._throttles.calm(map(address_of, self._destinations()), self._clock_us())
         self._look_at_dispatcher()
         decision = self._balancer.decide(self._in_flight.count, self._throttled, now_s=now_s)
         self._publish(decision)
@@ -252,6 +255,7 @@ class Control:
 
     def _publish(self, decision: Decision) -> None:
         if decision.snapshot is not None:
+            self._offers.publish(e.address for e in decision.snapshot.entries if e.overload_control)
             self._snapshots.publish(decision.snapshot.version, encode(decision.snapshot))
         if decision.probes is not None:
             self._probes_version += 1

@@ -36,8 +36,8 @@ class Kamailio:
         self._pv = ksr.pv
         self._tm = ksr.tm
         # One child with all of it: Kamailio writes several in the reverse order.
-        name, _, value = write_offer(self.algorithms()).lstrip(";").rpartition("=")
-        self._offer = (name, value)
+        name, _, self.offered = write_offer(self.algorithms()).lstrip(";").rpartition("=")
+        self._offer = (name, self.offered)
 
     def algorithms(self) -> tuple[Algorithm, ...]:
         """
@@ -152,6 +152,12 @@ class Kamailio:
         """Stay in the dialog that this request may begin."""
         self._ksr.rr.record_route()
 
+    def take_passed(self) -> int:
+        """Return how many requests kamailio.cfg has sent on in this worker, by itself and to controlled servers."""
+        passed = int(self._pv.get("$var(passed)") or 0)
+        self._pv.seti("$var(passed)", 0)
+        return passed
+
     # --- what is done with it ---
 
     def answer(self, status: int, reason: str) -> None:
@@ -168,7 +174,11 @@ class Kamailio:
 
     def next_hop(self) -> str:
         """Return the host:port that the request would be sent to now; a name stays a name."""
-        return address_of(self._pv.gete("$du") or self._pv.gete("$ru"))
+        return address_of(self._pv.gete("$nh(u)"))
+
+    def was_sent_to(self) -> str:
+        """Return the host:port that the request of the reply at hand was sent to."""
+        return address_of(self._pv.gete("$T_req($nh(u))"))
 
     def point_to(self, uri: str) -> None:
         """Make `uri` the next hop."""
@@ -265,10 +275,6 @@ class Kamailio:
     def send(self, method: str, uri: str, next_hop: str, headers: str) -> bool:
         """Send a request of our own, with our callback for local requests run in between; False when it failed."""
         return self._tm.t_uac_send(method, uri, next_hop, "", headers, "") > 0
-
-    def drop(self) -> None:
-        """Do not send the local request at hand."""
-        self._ksr.set_drop()
 
     # --- what is remembered of a transaction ---
 

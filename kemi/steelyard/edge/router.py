@@ -18,11 +18,13 @@ from ..core.load_report import QUERY_HEADER, REPORT_HEADER
 from ..core.outcome import FIRST_FINAL, SERVICE_UNAVAILABLE, of_status
 from ..core.picker import Picker
 from ..core.priority import is_priority
-from ..core.snapshot import Entry, Snapshot, decode
+from ..core.snapshot import Entry, Snapshot
 from .attempt import Attempt, Phase
 from .gate import Gate, heed
+from .in_force import InForce
 from .kamailio import DIALOG_FORMING, VIA, Kamailio
 from .shared import Board, Dialogs, Facts, InFlight, Load
+from .within_dialog import WithinDialog
 
 NOT_DIALOG_STARTING: Final = frozenset({"ACK", "BYE", "PRACK", "UPDATE", "INFO"})
 TRYING: Final = 100
@@ -45,7 +47,6 @@ class Router:
     ) -> None:
         """Take the adapters, the picker, the gate, our own load and the monotonic clock in microseconds."""
         self._sip = kamailio
-        self._board = board
         self._in_flight = in_flight
         self._facts = facts
         self._dialogs = dialogs
@@ -53,9 +54,8 @@ class Router:
         self._gate = gate
         self._load = load
         self._clock_us = clock_us
-        self._snapshot = Snapshot()
-        self._controlled: dict[str, Entry] = {}  # destinations under overload control, by address
-        self._seen_version = 0
+        self._in_force = InForce(kamailio, board, picker, gate)
+        self._within_dialog = WithinDialog(kamailio, self._in_force, gate, dialogs)
 
     # --- requests ---
 
@@ -77,9 +77,23 @@ class Router:
         if method == "CANCEL":
             self._cancel()
         elif sip.in_dialog():
-            self._in_dialog(method)
-        else:
+            self._within_dialog.on_request(method)
+        elif not sip.is_absorbed():
             self._new_request(method)
+
+    def on_new_request(self) -> None:
+        """Go on with a request outside of dialogs where kamailio.cfg leaves off: it is checked, and seen once."""
+        if self._sip.is_readable():
+            self._new_request(self._sip.method())
+        else:
+            self._sip.answer(400, "Bad Request")
+
+    def on_request_without_route(self) -> None:
+        """Go on with a request within a dialog that has no Route, where kamailio.cfg leaves off."""
+        if not self._sip.is_readable():
+            self._sip.answer(400, "Bad Request")
+            return
+        self._within_dialog.on_request_without_route(self._sip.method())
 
     def _announce(self) -> None:
         """Tell a client that offers to listen how overloaded all of the destinations are together."""
@@ -104,66 +118,15 @@ class Router:
         else:
             self._sip.answer(481, "Call/Transaction Does Not Exist")
 
-    def _in_dialog(self, method: str) -> None:
-        sip = self._sip
-        if method != "ACK" and sip.is_absorbed():
-            return
-        if not sip.follow_route() and not self._follow_note(method):
-            # An ACK for one of our own answers ends here; any other that belongs to no call is dropped.
-            if method == "ACK":
-                sip.matches_transaction()
-            else:
-                sip.answer(481, "Call/Transaction Does Not Exist")
-            return
-        if method in DIALOG_FORMING:
-            sip.record_route()  # RFC 3261 section 16.6, step 4: for a peer that has lost its route set
-        if not self._may_follow(method):
-            sip.answer(SERVICE_UNAVAILABLE, "Next Hop Overloaded")
-            return
-        if not sip.relay() and method != "ACK":
-            sip.answer_statefully(500, "Next Hop Unreachable")
-
-    def _may_follow(self, method: str) -> bool:
-        """Apply overload control to a request that can only go where its dialog is; False when it is shed."""
-        sip = self._sip
-        self._current()
-        address = sip.next_hop()
-        controlled = address in self._controlled
-        if controlled and method != "ACK":
-            self._gate.on_request(priority=True)
-            if not self._gate.lets_pass(address, priority=True):
-                return False
-            sip.remember("hop", address)
-        if method != "ACK" and (controlled or sip.recall("upstream")):
-            sip.arm_dialog("ksr_dialog_reply")
-        if controlled:
-            sip.offer_overload_control(begun=False)
-        return True
-
-    def _follow_note(self, method: str) -> bool:
-        """Point a request that names no Route to where its call was sent; False when no such call is known."""
-        call_id = self._sip.call_id()
-        uri = self._dialogs.find(call_id)
-        if uri is None:
-            return False
-        self._sip.point_to(uri)
-        # After BYE only what was overtaken by it is still on the way.
-        self._dialogs.note(call_id, uri, keep=method != "BYE")
-        return True
-
     def _new_request(self, method: str) -> None:
         sip = self._sip
         if method in NOT_DIALOG_STARTING:
             # An ACK for a negative answer has no To tag of ours only when a caller is broken; nothing can be answered.
-            if method == "ACK":
-                sip.is_absorbed()
-            else:
+            if method != "ACK":
                 sip.answer(481, "Call/Transaction Does Not Exist")
             return
-        if sip.is_absorbed():
-            return
         sip.follow_route()
-        snapshot = self._current()
+        snapshot = self._in_force.snapshot()
         if method == "OPTIONS" and sip.is_for_us():
             self._answer_ping(snapshot)
             return
@@ -202,20 +165,6 @@ class Router:
         else:
             self._sip.answer(SERVICE_UNAVAILABLE, "No Destination Available")
 
-    def _current(self) -> Snapshot:
-        """Return the snapshot in force, reading it again only when the control process has published a new one."""
-        version = self._board.version()
-        if version != self._seen_version:
-            self._seen_version = version
-            try:
-                self._snapshot = decode(self._board.text())
-                self._picker.refresh(self._snapshot)
-                self._controlled = {e.address: e for e in self._snapshot.entries if e.overload_control}
-                self._gate.refresh(self._controlled)
-            except ValueError as error:
-                self._sip.error(f"snapshot {version} cannot be read, the last one stays in force: {error}")
-        return self._snapshot
-
     def _choose(self, tried: list[str], *, priority: bool) -> Entry | None:
         """
         Pick a destination that lets the request pass.
@@ -234,7 +183,7 @@ class Router:
         ):
             return entry
         excluded = [*tried, entry.key]
-        other = picker.pick(in_flight, {*excluded, *gate.in_overload(self._controlled.values())})
+        other = picker.pick(in_flight, {*excluded, *gate.in_overload(self._in_force.controlled().values())})
         while other is None and priority:
             other = picker.pick(in_flight, excluded)
             if other is None or gate.lets_pass(other.address, priority=True):
@@ -251,7 +200,7 @@ class Router:
             False when there is none left or none of them could be sent to.
         """
         sip = self._sip
-        snapshot = self._current()
+        snapshot = self._in_force.snapshot()
         while len(tried) < snapshot.max_attempts:
             entry, first = first or self._choose(tried, priority=priority), None
             if entry is None:
@@ -317,13 +266,12 @@ class Router:
 
     def on_dialog_reply(self) -> None:
         """Pass overload control on from the reply to a request within a dialog."""
-        self._heed(self._sip.recall("hop"))
+        self._heed(self._sip.was_sent_to())
 
     def _heed(self, address: str) -> None:
         """Take what concerns nobody but us out of a reply: overload control, and a load report nobody asked for."""
         sip = self._sip
-        self._current()  # a worker may hear of a destination before it has picked any
-        if address in self._controlled:
+        if address in self._in_force.controlled():
             heed(sip, self._gate, self._facts, address)
         sip.announce_in_reply(self._load.overload()[1] if sip.recall("upstream") else "")
         if sip.header(REPORT_HEADER):
@@ -344,7 +292,7 @@ class Router:
         """Count how an attempt ended that was answered provisionally before; a failure takes a place again."""
         self._facts.put("final", attempt.key, status, self._retry_after(status))
         if of_status(status).failed:
-            self._current()  # a destination that has left takes no place: nobody would sweep it
+            self._in_force.snapshot()  # a destination that has left takes no place: nobody would sweep it
             entry = self._picker.entry(attempt.key)
             if entry is not None and entry.holds:
                 self._in_flight.enter(attempt.key, now_us)
@@ -382,7 +330,7 @@ class Router:
             return  # answered by somebody, or too late to reroute: RFC 3263 section 4.3
         if self._send_to_another(tried, priority=self._is_priority()) or sip.is_cancelled():
             return
-        if self._is_shed(self._snapshot):
+        if self._is_shed(self._in_force.snapshot()):
             sip.answer_statefully(SERVICE_UNAVAILABLE, "Overload")
         elif not self._picker.has_left(tried):
             # Nobody is left who could take any request: the one case in which a proxy may say 503 (RFC 3261 16.7).

@@ -17,6 +17,7 @@ DIALOGS: Final = "dialogs"
 FACTS: Final = "facts"
 LOAD: Final = "load"
 OVERLOAD: Final = "overload"
+OFFERS: Final = "offers"
 CLIENTS: Final = "clients"
 
 HOLD_S: Final = 5  # a failed request keeps its place so long (simulated: 2 to 10 s equal, 30 s stalls recovery)
@@ -256,6 +257,29 @@ class Clients:
             self._htable.sht_setxi(CLIENTS, f"{source} offends", 1, BLAME_S)
 
 
+class Offers:
+    """
+    Whom kamailio.cfg offers overload control to in the requests that it serves by itself, by the server's address.
+
+    Only the control process writes; that a request is still on its way by what held a moment ago harms nobody.
+    """
+
+    def __init__(self, ksr: Any, offered: str) -> None:  # noqa: ANN401
+        """Take Kamailio's API and what is offered, the value of oc-algo."""
+        self._htable = ksr.htable
+        self._offered = offered
+        self._made: frozenset[str] = frozenset()
+
+    def publish(self, addresses: Iterable[str]) -> None:
+        """Offer it to these and to nobody else."""
+        wanted = frozenset(addresses)
+        for address in wanted - self._made:
+            self._htable.sht_sets(OFFERS, address, self._offered)
+        for address in self._made - wanted:
+            self._htable.sht_rm(OFFERS, address)
+        self._made = wanted
+
+
 class Throttles:
     """
     What overload control asks of us, by the server's address, in force in all workers at once.
@@ -302,6 +326,21 @@ class Throttles:
         if new is not None and new is not current and new.in_force(now_us):
             for cell in (f"{address} last", "last"):
                 self._htable.sht_seti(OVERLOAD, cell, now_us // _MICROSECONDS)
+
+    def calm(self, addresses: Iterable[str], now_us: int) -> None:
+        """
+        Wipe out that anybody was in overload once nobody is; only the control process calls this, with all servers.
+
+        Where nothing is written kamailio.cfg asks no further.
+        """
+        if not self._htable.sht_get(OVERLOAD, "last") or any(self.in_force(address, now_us) for address in addresses):
+            return
+        self._htable.sht_lock(OVERLOAD, "last")  # a worker may just have heard of another overload
+        try:
+            if not self.is_any_resting(now_us):
+                self._htable.sht_rm(OVERLOAD, "last")
+        finally:
+            self._htable.sht_unlock(OVERLOAD, "last")
 
     def admits(self, address: str, throttle: Throttle, now_us: int, jitter: float, *, priority: bool) -> bool:
         """Ask the bucket that all workers share for a place under a rate; `jitter` is drawn from -0.5..0.5."""
