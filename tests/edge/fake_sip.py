@@ -106,6 +106,7 @@ class Transaction:
     xavps: dict[str, str] = field(default_factory=dict)
     via_flag: bool = False  # as it was when the transaction began, as are
     lumps: list[Lump] = field(default_factory=list)
+    flags: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ class Pv(Model):
             "$rs": k.message.status or None,
             "$T_branch_idx": k.branch_index,
             "$bf": k.branch_flags,
+            "$mf": k.flags,
             "$T_reply_code": k.reply_code,
             "$jsonrpl(body)": k.rpc_body or None,
             "$version(num)": k.version,
@@ -213,6 +215,13 @@ class Pv(Model):
         if name == "$bf":
             assert isinstance(value, int)
             self._k.branch_flags = value
+            return True
+        if name == "$mf":
+            assert isinstance(value, int)
+            k = self._k
+            k.flags = value
+            if k.transaction is not None:  # in a request route only t_relay takes them over, which comes later
+                k.transaction.flags = value
             return True
         if name == "$var(passed)":
             assert isinstance(value, int)

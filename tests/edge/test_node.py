@@ -21,7 +21,8 @@ CALLBACKS = {
     "ksr_request_route": (None,),
     "ksr_new_request": (None,),
     "ksr_without_route": (None,),
-    "ksr_reply": (None,),
+    "ksr_reply": (None, "200 0 0 <null>"),
+    "ksr_plain_reply": (None, "200 0 0 <null>"),
     "ksr_failure": (None,),
     "ksr_local_request": (None,),
     "ksr_pong": (None,),
@@ -171,7 +172,7 @@ def test_a_failure_that_breaks_us_is_the_answer(rig) -> None:
     """The caller gets the failure itself, a 503 as 500."""
     rig.publish(*in_order(2))
     sent = rig.send()
-    sent.transaction.avps["tried"].append("d1 d2 d3 d4")
+    sent.transaction.avps["attempt0"].append("no attempt")
     assert [500] == [answer.status for answer in rig.server.reply(sent, 503)]
     rig.server.log.clear()
 
@@ -179,7 +180,7 @@ def test_a_failure_that_breaks_us_is_the_answer(rig) -> None:
 def test_an_error_without_readable_call_id_is_logged_all_the_same(server, broken) -> None:
     """The guard must not break over what it says."""
     with server.at_hand(Message(call_id="\udcff")):
-        assert 1 == broken.ksr_reply(None)
+        assert 1 == broken.ksr_reply(None, "200 0 0 <null>")
     [error] = server.errors()
     assert "unreadable" in error
     server.log.clear()

@@ -242,7 +242,9 @@ class Kamailio:
 
     def arm(self, on_reply: str, on_failure: str, attempt: int, *, no_response_s: float) -> None:
         """Name the callbacks of the next attempt, its number and how long it may stay without any reply."""
-        self._pv.seti("$bf", attempt)  # the branch's own flags: a branch number would skip attempts that got no branch
+        if attempt:
+            # The branch's own flags: a branch number would skip attempts that got no branch.
+            self._pv.seti("$bf", attempt)
         self._tm.t_on_reply(on_reply)
         self._tm.t_on_failure(on_failure)
         self._tm.t_set_fr(TIMER_C_MS, int(no_response_s * 1000))
@@ -278,10 +280,6 @@ class Kamailio:
 
     # --- what is remembered of a transaction ---
 
-    def attempt(self) -> int:
-        """Return the number of the attempt that the reply at hand answers, 0 for the first."""
-        return int(self._pv.get("$bf") or 0)
-
     def remember(self, name: str, text: str) -> None:
         """Keep a text with the transaction; its name must be one of a few, for Kamailio never forgets a name."""
         self._pv.sets(f"$avp({name})", text)
@@ -289,6 +287,14 @@ class Kamailio:
     def recall(self, name: str) -> str:
         """Return what remember kept, empty when nothing."""
         return self._pv.gete(f"$avp({name})")
+
+    def marks(self) -> int:
+        """Return the number that mark kept with the transaction, 0 at first."""
+        return int(self._pv.get("$mf") or 0)
+
+    def mark(self, marks: int) -> None:
+        """Keep a number of up to 32 bits with the transaction, at no cost in shared memory."""
+        self._pv.seti("$mf", marks)
 
     def is_cancelled(self) -> bool:
         """Say whether the caller has cancelled the request."""

@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,9 +81,14 @@ class ControlNode:
             self._guard.run(lambda: self._sip.answer_statefully(500, "Server Internal Error"))
         return DONE
 
-    def ksr_reply(self, _msg: object) -> int:
-        """Note a reply to a balanced request."""
-        self._guard.run(self._router.on_reply)
+    def ksr_reply(self, _msg: object, at_hand: str) -> int:
+        """Note a reply to a balanced request; `at_hand` is what accounts need of it."""
+        self._guard.run(partial(self._router.on_reply, at_hand))
+        return DONE
+
+    def ksr_plain_reply(self, _msg: object, at_hand: str) -> int:
+        """Note a reply to a balanced request that says nothing of load or overload."""
+        self._guard.run(partial(self._router.on_plain_reply, at_hand))
         return DONE
 
     def ksr_failure(self, _msg: object) -> int:

@@ -69,28 +69,32 @@ class InFlight:
     def __init__(self, ksr: Any) -> None:  # noqa: ANN401
         """Take Kamailio's API."""
         self._htable = ksr.htable
+        self._get_cell, self._inc, self._dec = ksr.htable.sht_get, ksr.htable.sht_inc, ksr.htable.sht_dec  # often
         self._swept: dict[str, int] = {}
         self._drift: dict[str, int] = {}
 
     def count(self, key: str) -> int:
         """Return the destination's requests in flight; never below 0."""
-        return max(self._get(key), 0)
+        count: int = self._get_cell(IN_FLIGHT, key) or 0
+        return max(0, count)
 
     def enter(self, key: str, now_us: int) -> int:
         """Take a place; return the destination's count, this place included."""
-        self._htable.sht_inc(IN_FLIGHT, _cell(key, now_us // _MICROSECONDS))
-        return int(self._htable.sht_inc(IN_FLIGHT, key))
+        self._inc(IN_FLIGHT, f"{key}:{now_us // _MICROSECONDS}")
+        count: int = self._inc(IN_FLIGHT, key)
+        return count
 
     def leave(self, key: str, entered_us: int, now_us: int, no_response_s: float) -> None:
         """Give back the place taken at `entered_us`, unless it has been or may be swept by now."""
         second = entered_us // _MICROSECONDS
-        if now_us // _MICROSECONDS - second > life_s(no_response_s):
+        age = now_us // _MICROSECONDS - second
+        if age > HOLD_S and age > life_s(no_response_s):
             return
-        cell = _cell(key, second)
-        if self._htable.sht_dec(IN_FLIGHT, cell) < 0:
+        cell = f"{key}:{second}"
+        if self._dec(IN_FLIGHT, cell) < 0:
             self._htable.sht_rm(IN_FLIGHT, cell)
             return
-        self._htable.sht_dec(IN_FLIGHT, key)
+        self._dec(IN_FLIGHT, key)
 
     def sweep(self, key: str, now_us: int, no_response_s: float) -> int:
         """
