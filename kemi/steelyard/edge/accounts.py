@@ -48,8 +48,9 @@ class Accounts:
     def open(self, entry: Entry, number: int) -> Attempt:
         """Take a place for a request that is about to be sent; `number` tells the attempts of a request apart."""
         now_us = self._clock_us()
+        cell = f"{entry.key}:{now_us // 1_000_000}"
         in_flight = self._in_flight.enter(entry.key, now_us)
-        attempt = Attempt(entry.key, entry.uri, entry.no_response_s, now_us, in_flight)
+        attempt = Attempt(entry.key, cell, entry.uri, entry.no_response_s, now_us, in_flight)
         self._sip.remember(f"attempt{number}", attempt.encode())
         return attempt
 

@@ -36,14 +36,15 @@ class Attempt:
     """
 
     key: str
+    cell: str  # the name under which its place is counted
     uri: str
     no_response_s: float
     sent_us: int  # monotonic
     in_flight: int  # the destination's requests in flight when this one was sent, itself included
 
     def encode(self) -> str:
-        """Write the attempt as one line without special characters."""
-        return f"{self.key} {self.uri} {self.no_response_s} {self.sent_us} {self.in_flight}"
+        """Write the attempt as one line without special characters; kamailio.cfg reads the first three fields."""
+        return f"{self.key} {self.cell} {self.uri} {self.no_response_s} {self.sent_us} {self.in_flight}"
 
     @classmethod
     def decode(cls, text: str) -> "Attempt":
@@ -53,5 +54,5 @@ class Attempt:
         Raises:
             ValueError: anything else.
         """
-        key, uri, no_response_s, sent_us, in_flight = text.split(" ")
-        return cls(key, uri, float(no_response_s), int(sent_us), int(in_flight))
+        key, cell, uri, no_response_s, sent_us, in_flight = text.split(" ")
+        return cls(key, cell, uri, float(no_response_s), int(sent_us), int(in_flight))

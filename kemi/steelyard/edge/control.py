@@ -80,6 +80,7 @@ class Control:
         self._to_read: list[str] = []  # whose pushed reports are still to be read in this round
         self._retiring: dict[str, tuple[float, float]] = {}  # key -> no_response_s, when it may be forgotten
         self._shares: dict[str, float] | None = None  # not yet written
+        self._unix_ahead_us = 0
 
     def tick(self) -> None:
         """Do one round of work and return."""
@@ -111,6 +112,8 @@ class Control:
     # --- facts ---
 
     def _take_facts(self, now_s: float) -> None:
+        # From Unix time to the time of all else here; measured anew each time, because the former may be set.
+        self._unix_ahead_us = time.time_ns() // 1000 - self._clock_us()
         for kind, fields in self._facts.drain():
             self._take_fact(kind, fields, now_s)
 
@@ -120,6 +123,9 @@ class Control:
             case "answer", [key, elapsed_us, in_flight, status, retry_after]:
                 wait_s = parse_retry_after(retry_after)
                 balancer.on_answer(key, int(elapsed_us) / 1e6, int(in_flight), int(status), wait_s, now_s=now_s)
+            case "reply", [unix_s, status, key, _, _, _, sent_us, in_flight]:
+                waited_us = round(float(unix_s) * 1e6) - self._unix_ahead_us - int(sent_us)
+                balancer.on_answer(key, max(waited_us, 0) / 1e6, int(in_flight), int(status), 0.0, now_s=now_s)
             case "final", [key, status, retry_after]:
                 balancer.on_final(key, int(status), parse_retry_after(retry_after), now_s=now_s)
             case "silence", [key]:
