@@ -20,6 +20,7 @@ CALLBACKS = {
     "child_init": (1,),
     "ksr_request_route": (None,),
     "ksr_new_request": (None,),
+    "ksr_new_call": (None,),
     "ksr_without_route": (None,),
     "ksr_reply": (None, "200 0 0 <null>"),
     "ksr_plain_reply": (None, "200 0 0 <null>"),

@@ -61,8 +61,8 @@ def test_a_thousand_destinations_fit_one_text(server) -> None:
 
 def test_places_are_counted_over_all_processes(server, in_flight) -> None:
     """A place taken by one worker is seen by the others."""
-    assert 1 == in_flight.enter("d1", 10 * SECOND)
-    assert 2 == InFlight(server.ksr).enter("d1", 10 * SECOND)
+    assert ("d1:10", 1) == in_flight.enter("d1", 10 * SECOND)
+    assert ("d1:10", 2) == InFlight(server.ksr).enter("d1", 10 * SECOND)
     assert 2 == in_flight.count("d1")
     assert 0 == in_flight.count("d2")
 

@@ -13,7 +13,7 @@ from typing import Final
 from ..core.outcome import FIRST_FINAL, SERVICE_UNAVAILABLE, of_status
 from ..core.picker import Picker
 from ..core.snapshot import Entry
-from .attempt import ANSWERED, ENDED, TRYING, Attempt, marks_of, with_marks
+from .attempt import ANSWERED, ENDED, TRYING, Attempt, marks_of, with_marks, written
 from .in_force import InForce
 from .kamailio import DIALOG_FORMING, Kamailio
 from .shared import Dialogs, Facts, InFlight
@@ -45,14 +45,12 @@ class Accounts:
         self._dialogs = dialogs
         self._clock_us = clock_us
 
-    def open(self, entry: Entry, number: int) -> Attempt:
+    def open(self, entry: Entry, number: int) -> None:
         """Take a place for a request that is about to be sent; `number` tells the attempts of a request apart."""
         now_us = self._clock_us()
-        cell = f"{entry.key}:{now_us // 1_000_000}"
-        in_flight = self._in_flight.enter(entry.key, now_us)
-        attempt = Attempt(entry.key, cell, entry.uri, entry.no_response_s, now_us, in_flight)
-        self._sip.remember(f"attempt{number}", attempt.encode())
-        return attempt
+        cell, in_flight = self._in_flight.enter(entry.key, now_us)
+        text = written(entry.key, cell, entry.uri, entry.no_response_s, now_us, in_flight)
+        self._sip.remember(f"attempt{number}", text)
 
     def attempts(self) -> list[Attempt]:
         """Return the attempts that the request at hand has had."""
@@ -69,8 +67,9 @@ class Accounts:
         """Say whether an attempt still holds the place that it took."""
         return not marks_of(self._sip.marks(), number) & (ANSWERED | ENDED)
 
-    def silence(self, attempt: Attempt, number: int) -> None:
+    def silence(self, number: int) -> None:
         """Count an attempt that nothing came back from, or that could not be sent."""
+        attempt = Attempt.decode(self._sip.recall(f"attempt{number}"))
         self._facts.put("silence", attempt.key)
         self._release(attempt, self._picker.entry(attempt.key), self._clock_us(), failed=True)
         self._sip.mark(with_marks(self._sip.marks(), number, ENDED))

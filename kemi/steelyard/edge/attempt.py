@@ -27,6 +27,11 @@ def with_marks(marks: int, number: int, own: int) -> int:
     return marks & ~(_MASK << _BITS * number) | own << _BITS * number
 
 
+def written(key: str, cell: str, uri: str, no_response_s: float, sent_us: int, in_flight: int) -> str:  # noqa: PLR0913
+    """Return an attempt's fields as one line without special characters; kamailio.cfg reads the first three."""
+    return f"{key} {cell} {uri} {no_response_s} {sent_us} {in_flight}"
+
+
 @dataclass(slots=True)
 class Attempt:
     """
@@ -42,14 +47,10 @@ class Attempt:
     sent_us: int  # monotonic
     in_flight: int  # the destination's requests in flight when this one was sent, itself included
 
-    def encode(self) -> str:
-        """Write the attempt as one line without special characters; kamailio.cfg reads the first three fields."""
-        return f"{self.key} {self.cell} {self.uri} {self.no_response_s} {self.sent_us} {self.in_flight}"
-
     @classmethod
     def decode(cls, text: str) -> "Attempt":
         """
-        Read what encode wrote.
+        Read what `written` wrote.
 
         Raises:
             ValueError: anything else.

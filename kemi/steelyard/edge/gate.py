@@ -51,10 +51,7 @@ class Gate:
 
     def on_request(self, *, priority: bool) -> None:
         """Count a request for the mix of ordinary ones and others."""
-        now_us = self._clock_us()
-        if self._mix.is_due(now_us):
-            self._mix.add_priority(self._take_passed())
-        self._mix.on_request(priority=priority, now_us=now_us)
+        self._mix.on_request(priority=priority, now_us=self._clock_us(), besides=self._take_passed)
 
     def lets_pass(self, address: str, *, priority: bool) -> bool:
         """Say whether a request may go to a server; one that may not has been shed, and counted."""

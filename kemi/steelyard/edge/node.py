@@ -67,6 +67,10 @@ class ControlNode:
         """Serve a request from its first step on."""
         return self._serve(self._router.on_request)
 
+    def ksr_new_call(self, _msg: object) -> int:
+        """Serve an INVITE outside of dialogs that kamailio.cfg has checked and found to be ordinary."""
+        return self._serve(self._router.on_new_call)
+
     def ksr_new_request(self, _msg: object) -> int:
         """Serve a request outside of dialogs that kamailio.cfg has checked."""
         return self._serve(self._router.on_new_request)

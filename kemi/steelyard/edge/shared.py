@@ -78,11 +78,11 @@ class InFlight:
         count: int = self._get_cell(IN_FLIGHT, key) or 0
         return max(0, count)
 
-    def enter(self, key: str, now_us: int) -> int:
-        """Take a place; return the destination's count, this place included."""
-        self._inc(IN_FLIGHT, f"{key}:{now_us // _MICROSECONDS}")
-        count: int = self._inc(IN_FLIGHT, key)
-        return count
+    def enter(self, key: str, now_us: int) -> tuple[str, int]:
+        """Take a place; return the cell it is counted in and the destination's count, this place included."""
+        cell = f"{key}:{now_us // _MICROSECONDS}"
+        self._inc(IN_FLIGHT, cell)
+        return cell, self._inc(IN_FLIGHT, key)
 
     def leave(self, key: str, entered_us: int, now_us: int, no_response_s: float) -> None:
         """Give back the place taken at `entered_us`, unless it has been or may be swept by now."""
