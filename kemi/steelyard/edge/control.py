@@ -80,7 +80,7 @@ class Control:
         self._to_read: list[str] = []  # whose pushed reports are still to be read in this round
         self._retiring: dict[str, tuple[float, float]] = {}  # key -> no_response_s, when it may be forgotten
         self._shares: dict[str, float] | None = None  # not yet written
-        self._unix_ahead_us = 0
+        self._unix_ahead_s = 0.0
 
     def tick(self) -> None:
         """Do one round of work and return."""
@@ -112,8 +112,8 @@ class Control:
     # --- facts ---
 
     def _take_facts(self, now_s: float) -> None:
-        # From Unix time to the time of all else here; measured anew each time, because the former may be set.
-        self._unix_ahead_us = time.time_ns() // 1000 - self._clock_us()
+        # How far Unix time is ahead of the time of all else here; taken anew each time, because it may be set.
+        self._unix_ahead_s = time.time() - self._clock_us() / 1e6
         for kind, fields in self._facts.drain():
             self._take_fact(kind, fields, now_s)
 
@@ -124,8 +124,9 @@ class Control:
                 wait_s = parse_retry_after(retry_after)
                 balancer.on_answer(key, int(elapsed_us) / 1e6, int(in_flight), int(status), wait_s, now_s=now_s)
             case "reply", [unix_s, status, key, _, _, _, sent_us, in_flight]:
-                waited_us = round(float(unix_s) * 1e6) - self._unix_ahead_us - int(sent_us)
-                balancer.on_answer(key, max(waited_us, 0) / 1e6, int(in_flight), int(status), 0.0, now_s=now_s)
+                # No later than now and not before it was sent, whatever was done to the clock meanwhile.
+                elapsed_s = min(float(unix_s) - self._unix_ahead_s, now_s) - int(sent_us) / 1e6
+                balancer.on_answer(key, max(elapsed_s, 0.0), int(in_flight), int(status), 0.0, now_s=now_s)
             case "final", [key, status, retry_after]:
                 balancer.on_final(key, int(status), parse_retry_after(retry_after), now_s=now_s)
             case "silence", [key]:
@@ -266,6 +267,7 @@ class Control:
         if decision.probes is not None:
             self._probes_version += 1
             self._probes.publish(self._probes_version, probing.encode(decision.probes))
+            self._probes.note("invites", probing.count_invites(decision.probes))
 
     def _sync_mirror(self) -> None:
         disabled = self._balancer.disabled()

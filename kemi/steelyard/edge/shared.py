@@ -39,6 +39,7 @@ class Board:
     def __init__(self, ksr: Any, name: str) -> None:  # noqa: ANN401 - Kamailio's module has no types
         """Take Kamailio's API and the text's name."""
         self._htable = ksr.htable
+        self._name = name
         self._text_cell = f"{name}:text"
         self._version_cell = f"{name}:version"
 
@@ -46,6 +47,10 @@ class Board:
         """Write the text, then its version: a reader that sees the version finds at least that text."""
         self._htable.sht_sets(BOARD, self._text_cell, text)
         self._htable.sht_seti(BOARD, self._version_cell, version)
+
+    def note(self, name: str, number: int) -> None:
+        """Write a number beside the text, for kamailio.cfg to go by."""
+        self._htable.sht_seti(BOARD, f"{self._name}:{name}", number)
 
     def version(self) -> int:
         """Return the version last published, 0 before the first."""
