@@ -1,5 +1,7 @@
 """The script that kamailio.cfg loads: finds the packages, wires the parts, names the callbacks."""
 
+import gc
+import locale
 import site
 import sys
 from pathlib import Path
@@ -18,4 +20,9 @@ except ModuleNotFoundError as error:
 
 def mod_init() -> ControlNode:
     """Kamailio calls this once, before it forks; raising stops the start."""
-    return build(KSR, HOME)
+    # Python has taken the environment's character set, usually UTF-8: with it Kamailio's regular expressions, and there
+    # are some for every message, read wide characters and take several times as long. SIP is bytes.
+    locale.setlocale(locale.LC_CTYPE, "C")
+    node = build(KSR, HOME)
+    gc.freeze()  # all that there is now stays, and need not be looked through again and again in every process
+    return node

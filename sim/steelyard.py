@@ -128,7 +128,7 @@ class SteelyardNode:
     def on_sent(self, number: int) -> _Sent:
         """Take a place."""
         key, now_s = self._keys[number], self._clock.now_s
-        in_flight = self._in_flight.enter(key, _us(now_s))
+        _, in_flight = self._in_flight.enter(key, _us(now_s))
         return _Sent(key, now_s, in_flight, self._entries[key].no_response_s)
 
     def on_reply(self, sent: _Sent, status: int) -> None:

@@ -22,7 +22,6 @@ EXPORTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "warn": ("s", "none"),
         "err": ("s", "none"),
         "crit": ("s", "none"),
-        "set_drop": ("", "none"),
         "is_myself_ruri": ("", "bool"),
         "seturi": ("s", "bool"),
         "setdsturi": ("s", "bool"),

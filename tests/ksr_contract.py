@@ -295,6 +295,7 @@ def requests_can_be_read(ksr: Any, _wait: Wait) -> None:
     same("", ksr.pv.gete("$tt"))
     same(True, ksr.pv.is_null("$tt"))
     same(None, ksr.pv.get("$du"))
+    same(ksr.pv.get("$ru"), ksr.pv.get("$nh(u)"))
     same("a b", ksr.hdr.get("X-Word"))
     same("a b", ksr.hdr.get("x-word"))
     same(None, ksr.hdr.get("X-Missing"))
@@ -358,10 +359,19 @@ def next_hops_can_be_set(ksr: Any, _wait: Wait) -> None:
     """The next hop and the Request-URI are two things."""
     same(True, ksr.setdsturi("sip:127.0.0.1:9"))
     same("sip:127.0.0.1:9", ksr.pv.get("$du"))
+    same("sip:127.0.0.1:9", ksr.pv.get("$nh(u)"))
     same("sip:probe@example.com", ksr.pv.get("$ru"))
     same(True, ksr.seturi("sip:other@example.com"))
     same("sip:other@example.com", ksr.pv.get("$ru"))
     ksr.seturi("sip:probe@example.com")
+
+
+def variables_of_the_process_count(ksr: Any, _wait: Wait) -> None:
+    """They begin with 0 and outlive the message, as numbers."""
+    same(0, ksr.pv.get("$var(passed)"))
+    same(True, ksr.pv.seti("$var(passed)", 3))
+    same(3, ksr.pv.get("$var(passed)"))
+    same(True, ksr.pv.seti("$var(passed)", 0))
 
 
 def avps_keep_texts(ksr: Any, _wait: Wait) -> None:
@@ -411,6 +421,7 @@ WITH_REQUEST = [
     what_is_changed_is_read_as_it_came,
     answers_take_headers,
     next_hops_can_be_set,
+    variables_of_the_process_count,
     avps_keep_texts,
     hops_are_counted_down,
 ]
@@ -482,7 +493,7 @@ class Script:
         self._guarded({"OPTIONS": self._run_all, "INVITE": self._tell, "MESSAGE": self._send_own}.get(method, list))
         return 1
 
-    def ksr_local_request(self, _msg: object, event: str) -> int:
+    def ksr_local_request(self, _msg: object, event: str = "tm:local-request") -> int:
         """Complete a request of our own."""
         self._guarded(lambda: self._on_local(event))
         return 1

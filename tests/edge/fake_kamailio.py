@@ -17,8 +17,8 @@ from tests.fake_ksr import FakeKSR, Htable, Mqueue, read_queues, read_tables
 
 # What is of the message at hand.
 AT_HAND: Final = (
-    *("message", "route", "transaction", "uri", "next_hop", "uri_is_new", "branch_index", "branch_flags", "reply_code"),
-    *("drop", "armed", "avps", "xavps", "via_flag", "lumps", "reply_lines"),
+    *("message", "route", "transaction", "uri", "next_hop", "uri_is_new", "branch_index", "branch_flags", "flags"),
+    *("reply_code", "armed", "avps", "xavps", "via_flag", "lumps", "reply_lines"),
 )
 
 DISPATCHER_FLAGS: Final = {0: "AX", 1: "IX", 4: "DX", 8: "AP"}
@@ -33,6 +33,7 @@ class FakeKamailio:
         self.now_s = 1_700_000_000
         self.tables = dict(read_tables(config))
         self.queues = dict(read_queues(config))
+        self.parameters = dict(re.findall(r'python_exec\("(\w+)", "([^"]+)"\)', config))  # by callback
         self.log: list[tuple[str, str]] = []
         self.sent: list[Sent] = []  # what left, in order
         self.cancels: list[str] = []  # next hops that were sent a CANCEL
@@ -53,10 +54,9 @@ class FakeKamailio:
         self.route = "request"
         self.uri = self.next_hop = ""
         self.uri_is_new = False
-        self.branch_index = self.branch_flags = 0
+        self.branch_index = self.branch_flags = self.flags = 0
         self.reply_code = 0
         self.owes_error = 0  # what tm answers a request that could not be sent with when the script has not done so
-        self.drop = False
         self.armed: dict[str, Any] = {}
         self.transaction: Transaction | None = None
         self.avps: dict[str, list[str | int]] = {}
@@ -67,6 +67,7 @@ class FakeKamailio:
         self.reply_lines: list[str] = []
         self.local: list[Ping] = []  # requests of our own that left
         self.version = "5.6.3"
+        self.passed = 0  # requests that kamailio.cfg has sent on by itself
         self.shared_variables: dict[str, int | str] = {}
         self._pings = 0
         self.htable = Htable(self.tables, lambda: self.now_s)
@@ -113,7 +114,7 @@ class FakeKamailio:
         if sent.on_reply:
             with self.at_hand(reply, "reply", transaction):
                 self.branch_index, self.branch_flags = sent.number, sent.branch_flags
-                getattr(self.script, sent.on_reply)(reply)
+                self.call(sent.on_reply)
                 reply.headers = self.outgoing_headers()
         self.passed_on = reply
         late = transaction.status >= 200 or sent.last_status >= 200
@@ -126,6 +127,16 @@ class FakeKamailio:
         elif status >= 300 and not late:
             self._end(sent, status)
         return self.answers[before:]
+
+    def call(self, name: str) -> None:
+        """Run a callback for the message at hand, with the parameter that kamailio.cfg gives it."""
+        form = self.parameters.get(name)
+        values = [] if form is None else [re.sub(r"\$\w+(\(\w+\))?", lambda pv: self._text(pv[0]), form)]
+        getattr(self.script, name)(self.message, *values)
+
+    def _text(self, name: str) -> str:
+        value = self.ksr.pv.get(name)
+        return "<null>" if value is None else str(value)
 
     def time_out(self, sent: Sent) -> list[Answer]:
         """Let the time of a request that left run out: tm makes a 408 of it, which no reply callback sees."""
@@ -151,8 +162,7 @@ class FakeKamailio:
 
     def _local(self, ping: Ping, uri: str = "") -> None:
         with self.at_hand(Message(ping.method, uri or ping.uri, ping.call_id), "local"):
-            self.script.ksr_local_request(self.message, "tm:local-request")
-            ping.dropped = self.drop
+            ping.dropped = self.script.ksr_local_request(self.message) < 0  # as kamailio.cfg reads it
             ping.on_reply = self.armed.get("on_reply", "")
             ping.timeout_ms = self.armed.get("fr_ms", (0, 0))[1]
             ping.headers, ping.offer, ping.avps = self.outgoing_headers(), self.offer(), self.avps
@@ -184,8 +194,9 @@ class FakeKamailio:
         self.message, self.route, self.transaction = message, route, transaction
         self.uri, self.next_hop, self.uri_is_new = message.uri, "", route == "request"
         self.branch_index = self.branch_flags = self.reply_code = 0
+        self.flags = transaction.flags if transaction else 0
         self.owes_error = 0
-        self.drop, self.armed, self.avps = False, {}, transaction.avps if transaction else {}
+        self.armed, self.avps = {}, transaction.avps if transaction else {}
         try:
             yield
         finally:

@@ -106,6 +106,7 @@ class Transaction:
     xavps: dict[str, str] = field(default_factory=dict)
     via_flag: bool = False  # as it was when the transaction began, as are
     lumps: list[Lump] = field(default_factory=list)
+    flags: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,6 @@ class Core(Model):
         for level in ("dbg", "info", "notice", "warn", "err", "crit"):
             setattr(self, level, lambda text, level=level: kamailio.log.append((level, text)))
 
-    def set_drop(self) -> None:
-        self._k.drop = True
-
     def is_myself_ruri(self) -> bool:
         return self._k.message.for_us
 
@@ -191,10 +189,15 @@ class Pv(Model):
             "$ru": k.uri or None,
             "$rU": user[1] if user else None,
             "$du": k.next_hop or None,
+            "$nh(u)": k.next_hop or k.uri or None,
+            # As it was when the transaction began: where the first branch went if t_relay began it.
+            "$T_req($nh(u))": k.transaction.branches[0].uri if k.transaction and k.transaction.branches else None,
+            "$var(passed)": k.passed,
             "$tt": k.message.to_tag or None,
             "$rs": k.message.status or None,
             "$T_branch_idx": k.branch_index,
             "$bf": k.branch_flags,
+            "$mf": k.flags,
             "$T_reply_code": k.reply_code,
             "$jsonrpl(body)": k.rpc_body or None,
             "$version(num)": k.version,
@@ -212,6 +215,17 @@ class Pv(Model):
         if name == "$bf":
             assert isinstance(value, int)
             self._k.branch_flags = value
+            return True
+        if name == "$mf":
+            assert isinstance(value, int)
+            k = self._k
+            k.flags = value
+            if k.transaction is not None:  # in a request route only t_relay takes them over, which comes later
+                k.transaction.flags = value
+            return True
+        if name == "$var(passed)":
+            assert isinstance(value, int)
+            self._k.passed = value
             return True
         match = re.fullmatch(r"\$avp\((\w+)\)", name)
         assert match, f"setting {name} is not modelled"

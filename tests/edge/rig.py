@@ -13,7 +13,7 @@ from steelyard.edge.pinger import Pinger
 from steelyard.edge.prober import Prober
 from steelyard.edge.probing import Pongs
 from steelyard.edge.router import Router
-from steelyard.edge.shared import Board, Dialogs, Facts, InFlight, Load, Throttles
+from steelyard.edge.shared import Board, Dialogs, Facts, InFlight, Load, Offers, Throttles
 
 from tests.edge.fake_kamailio import FakeKamailio
 from tests.edge.fake_sip import Message, Sent
@@ -36,9 +36,10 @@ class Rig:
         self.snapshots, self.probes = Board(ksr, "snapshot"), Board(ksr, "probes")
         self.in_flight, self.facts, self.dialogs = InFlight(ksr), Facts(ksr), Dialogs(ksr)
         self.throttles, self.load = Throttles(ksr), Load(ksr)
+        self.offers = Offers(ksr, sip.offered)
         rng = random.Random(7)  # noqa: S311 - traffic
         picker = Picker(rng)
-        self.gate = Gate(self.throttles, sip.algorithms(), self.clock_us, rng)
+        self.gate = Gate(self.throttles, sip.algorithms(), sip.take_passed, self.clock_us, rng)
         self.router = Router(
             sip,
             self.snapshots,

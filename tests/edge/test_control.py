@@ -1,6 +1,7 @@
 """The control process: facts and the operator's list in; snapshots, shares, events and dispatcher's list out."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ class Process:
             rig.probes,
             rig.in_flight,
             rig.throttles,
+            rig.offers,
             rig.load,
             rig.facts,
             store,
@@ -528,6 +530,32 @@ def test_answers_make_the_shares(process) -> None:
     assert 100 == pytest.approx(sum(process.store.shares.values()))
 
 
+@pytest.mark.parametrize(("set_by_s", "expected_ms"), [(0, 20), (-3600, 20), (3600, 20)])
+def test_a_reply_that_the_server_timed_counts_by_our_own_clock(process, monkeypatch, set_by_s, expected_ms) -> None:
+    """Its time is Unix time, which may be set: what it is ahead of ours is measured anew each time."""
+    process.tick()
+    unix_s = time.time
+    monkeypatch.setattr(time, "time", lambda: unix_s() + set_by_s)
+    key = process.key(1)
+    for _ in range(60):
+        sent_us = process.rig.now_us - 20_000
+        process.rig.facts.put("reply", f"{time.time():.6f}", 200, key, f"{key}:1", uri(1), 2.0, sent_us, 1)
+        process.tick()
+    assert expected_ms == pytest.approx(float(process.store.why[uri(1)]["response_time_ms"]), abs=5)
+
+
+@pytest.mark.parametrize(("set_by_s", "expected_ms"), [(60, 0), (-60, 20)])
+def test_a_reply_comes_after_its_request_and_before_it_is_heard_of(process, set_by_s, expected_ms) -> None:
+    """Also when Unix time is set while it is on its way to us."""
+    process.tick()
+    key = process.key(1)
+    for _ in range(60):
+        unix_s, sent_us = time.time() - set_by_s, process.rig.now_us - 20_000
+        process.rig.facts.put("reply", f"{unix_s:.6f}", 200, key, f"{key}:1", uri(1), 2.0, sent_us, 1)
+        process.tick()
+    assert expected_ms == float(process.store.why[uri(1)]["response_time_ms"])
+
+
 @pytest.mark.parametrize("kind", ["silence", "final"])
 def test_silences_and_late_failures_count_as_failures(process, kind) -> None:
     """They cost a share as a 500 does."""
@@ -675,6 +703,19 @@ def test_probes_are_published_for_the_pinger(process) -> None:
     process.tick(1)
     assert version < process.rig.probes.version()
     assert Probe(1.0, 1.0) == probing.decode(process.rig.probes.text())[uri(2)]
+
+
+def test_how_many_are_to_be_asked_by_invite_is_published_beside(process) -> None:
+    """Where it is none kamailio.cfg leaves the prober alone."""
+
+    def invites() -> int:
+        return process.server.ksr.htable.sht_get("board", "probes:invites")
+
+    process.tick()
+    assert 0 == invites()
+    process.store.lists["settings"] = {f"probe_method@{uri(1)}": "invite"}
+    process.tick(1)
+    assert 1 == invites()
 
 
 def test_a_destination_disabled_in_dispatcher_takes_no_calls(process) -> None:

@@ -22,7 +22,14 @@ class World:
         """Build a gate as a worker has it."""
         self.now_us = 5_000_000_000
         self.throttles = Throttles(server.ksr)
-        self.gate = Gate(self.throttles, algorithms, lambda: self.now_us, random.Random(3))  # noqa: S311 - traffic
+        self.passed = 0
+        rng = random.Random(3)  # noqa: S311 - traffic
+        self.gate = Gate(self.throttles, algorithms, self.take_passed, lambda: self.now_us, rng)
+
+    def take_passed(self) -> int:
+        """Return what has passed by the gate since the last time."""
+        passed, self.passed = self.passed, 0
+        return passed
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass."""

@@ -23,7 +23,7 @@ def publish(rig: Rig, **probes: Probe) -> None:
 def tick_for(rig: Rig, seconds: float) -> None:
     """Let the probing process tick for a while."""
     for _ in range(round(seconds / 0.05)):
-        rig.node.ksr_probe_tick(None, "rtimer")
+        rig.node.ksr_probe_tick(None)
         rig.pass_time(0.05)
 
 

@@ -61,8 +61,8 @@ def test_a_thousand_destinations_fit_one_text(server) -> None:
 
 def test_places_are_counted_over_all_processes(server, in_flight) -> None:
     """A place taken by one worker is seen by the others."""
-    assert 1 == in_flight.enter("d1", 10 * SECOND)
-    assert 2 == InFlight(server.ksr).enter("d1", 10 * SECOND)
+    assert ("d1:10", 1) == in_flight.enter("d1", 10 * SECOND)
+    assert ("d1:10", 2) == InFlight(server.ksr).enter("d1", 10 * SECOND)
     assert 2 == in_flight.count("d1")
     assert 0 == in_flight.count("d2")
 
@@ -295,7 +295,8 @@ def test_a_note_that_names_a_longer_destination_expires_too(server) -> None:
 
 def test_the_names_of_tables_and_queues_are_those_of_the_configuration(server) -> None:
     """A table that kamailio.cfg does not make would count nothing, without a word."""
-    assert {shared.BOARD, shared.IN_FLIGHT, shared.DIALOGS, shared.LOAD, shared.OVERLOAD} == server.tables.keys()
+    names = {shared.BOARD, shared.IN_FLIGHT, shared.DIALOGS, shared.LOAD, shared.OVERLOAD, shared.OFFERS}
+    assert names == server.tables.keys()
     assert {shared.FACTS} <= server.queues.keys()
     assert 0 == server.tables[shared.IN_FLIGHT].initval
     assert server.tables[shared.DIALOGS].autoexpire_s >= shared.DIALOG_S

@@ -161,12 +161,7 @@ def test_c10_a_request_of_priority_is_still_served_when_all_are_in_overload(benc
 
 @pytest.mark.parametrize(
     "control",
-    [
-        "on",
-        pytest.param(
-            "off", marks=pytest.mark.xfail(strict=True, reason="router.py arms no reply callback in such a dialog")
-        ),
-    ],
+    ["on", "off"],
 )
 def test_c11_what_others_said_is_taken_out_of_a_response_within_a_dialog(bench, peers, control):
     """The answer to BYE, like that to INVITE, whether or not we offer to its sender."""
@@ -187,7 +182,6 @@ def test_c11_what_others_said_is_taken_out_of_a_response_within_a_dialog(bench, 
     assert [{}, {}] == [parameters(answer.via), parameters(bye.via)]
 
 
-@pytest.mark.xfail(strict=True, reason="router.py arms no reply callback towards a caller")
 def test_c11_what_a_caller_says_is_taken_out_of_its_response_to_the_other_side(bench, peers):
     """A BYE from the called side, answered by the caller."""
     node, _, destinations, caller = set_up(bench, peers, 1)

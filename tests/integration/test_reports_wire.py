@@ -39,12 +39,7 @@ def test_a_report_is_believed_only_from_the_address_that_was_asked(bench, peers)
 
 @pytest.mark.parametrize(
     "control",
-    [
-        "on",
-        pytest.param(
-            "off", marks=pytest.mark.xfail(strict=True, reason="router.py arms no reply callback in such a dialog")
-        ),
-    ],
+    ["on", "off"],
 )
 def test_a_report_in_the_answer_to_a_bye_is_removed(bench, peers, control):
     """In 180, in 200 and within the dialog, whether or not overload control is offered."""
@@ -73,7 +68,6 @@ def test_a_report_in_the_answer_to_a_bye_is_removed(bench, peers, control):
     assert "" == why(bench.client, peer.uri)["utilization"]
 
 
-@pytest.mark.xfail(strict=True, reason="router.py arms no reply callback towards a caller")
 def test_a_report_from_the_caller_within_a_dialog_is_removed(bench, peers):
     """In its answer to the other side's BYE."""
     peer, caller = peers(), peers()

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from steelyard.edge import kamailio, pinger
+from steelyard.core import load_report
+from steelyard.edge import attempt, gate, kamailio, pinger, shared
 
 CONFIG = (Path(__file__).resolve().parents[2] / "kamailio.cfg").read_text()
 
@@ -35,3 +36,45 @@ def test_dispatchers_round_is_the_pingers():
 def test_a_changed_list_can_be_mirrored_at_once():
     """Dispatcher's own limit of one reload in five seconds is off."""
     assert 0 == _parameter("dispatcher", "reload_delta")
+
+
+# --- what is done there and in the script alike ---
+
+
+def test_the_checks_are_the_scripts():
+    """The same numbers, however a request comes in."""
+    assert f'mf_process_maxfwd_header("{kamailio.MAX_FORWARDS}")' in CONFIG
+    assert f'sanity_check("{kamailio.SANITY_MESSAGE}", "{kamailio.SANITY_URIS}")' in CONFIG
+
+
+def test_the_methods_that_form_dialogs_are_the_scripts():
+    """Wherever we put ourselves into a route."""
+    lists = set(re.findall(r'is_method\("([^"]*SUBSCRIBE[^"]*)"\)\) \{\n\t+record_route', CONFIG))
+    assert [kamailio.DIALOG_FORMING] == [frozenset(each.split("|")) for each in lists]
+
+
+def test_the_headers_between_neighbours_are_the_scripts():
+    """Of load reports and of the queries for them."""
+    assert {load_report.REPORT_HEADER, load_report.QUERY_HEADER} == set(
+        re.findall(r'is_present_hf\("(Endpoint-[^"]*)"\)', CONFIG)
+    )
+
+
+def test_what_says_something_of_overload_is_what_the_script_looks_for():
+    """The expression of the gate, in the words of POSIX."""
+    [pattern] = re.findall(r'search_hf\("Via", "([^"]*validity[^"]*)", "a"\)', CONFIG)
+    assert gate._CONTROL.pattern == pattern.replace("[ \\t]*", r"\s*").replace("(-", "(?:-")
+
+
+def test_the_marks_of_an_attempt_are_the_scripts():
+    """Of the first one, whose marks come first."""
+    assert attempt.ENDED == attempt.with_marks(0, 0, attempt.ENDED) == 2
+    assert "\t$mf = 2;" in CONFIG
+    assert attempt.ANSWERED == 1
+    fields = list(attempt.Attempt.__slots__)
+    assert ["key", "cell", "uri"] == fields[:3]
+
+
+def test_a_note_of_a_call_lives_as_long_as_the_scripts():
+    """Until no ACK can come any more."""
+    assert f"$shtex(dialogs=>$ci) = {shared.ANSWER_TO_ACK_S};" in CONFIG

@@ -252,6 +252,16 @@ def test_the_mix_is_that_of_the_last_whole_interval():
     assert 0.0 == mix.ordinary_percent
 
 
+def test_requests_that_nobody_counted_count_for_their_interval():
+    """They are asked for when it ends, and at no other time."""
+    mix = Mix()
+    left = [8, 0]
+    for at_us in (NOW, NOW + 1, NOW + 5 * SECOND, NOW + 6 * SECOND):
+        mix.on_request(priority=False, now_us=at_us, besides=lambda: left.pop(0))
+    assert 20.0 == mix.ordinary_percent
+    assert [0] == left
+
+
 def test_an_interval_without_requests_keeps_the_mix():
     """And the intervals stay where they were."""
     mix = Mix()

@@ -25,5 +25,7 @@ def is_priority(uri: str, resource_priority: str, *, in_dialog: bool) -> bool:
     """
     if in_dialog or _SOS.match(uri):
         return True
+    if not resource_priority:
+        return False
     values = {value.strip().lower() for value in resource_priority.split(",")} - {""}
     return bool(values - ROUTINE)

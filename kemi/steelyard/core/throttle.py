@@ -9,6 +9,7 @@ Source: RFC 7339 sections 5.4, 5.7 and 7.2 (loss), RFC 7415 section 3.5 (rate).
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -127,14 +128,21 @@ class Mix:
         self._since_us: int | None = None
         self._counts = [0, 0]  # ordinary, priority
 
-    def on_request(self, *, priority: bool, now_us: int) -> None:
-        """Count a request, whether it is shed or not; `now_us` is monotonic microseconds."""
+    def on_request(self, *, priority: bool, now_us: int, besides: Callable[[], int] = int) -> None:
+        """
+        Count a request, whether it is shed or not.
+
+        Args:
+            priority: whether it is of priority.
+            now_us: monotonic microseconds.
+            besides: asked once in an interval how many of priority it has had that nobody counted here.
+        """
         if self._since_us is None:
             self._since_us = now_us
-        whole = (now_us - self._since_us) // _MEASURE_US
-        if whole > 0:
+        elif now_us - self._since_us >= _MEASURE_US:
+            self._counts[True] += besides()
             self._measure()
-            self._since_us += whole * _MEASURE_US
+            self._since_us += (now_us - self._since_us) // _MEASURE_US * _MEASURE_US
         self._counts[priority] += 1
 
     def _measure(self) -> None:

@@ -1,22 +1,38 @@
 """
 What is remembered, with a transaction, of one attempt at a destination.
 
-Does not know where it is kept: to Kamailio it is a text.
+What was sent is a text, written once; how far it has come are marks, a few bits of one number for all attempts of a
+request, since each text written costs a piece of shared memory. Does not know where either is kept.
 """
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
+from typing import Final
+
+# How far an attempt has come. Without any mark no reply that counts has come; its in-flight place is taken.
+ANSWERED: Final = 1  # provisionally; counted, its place was given back
+ENDED: Final = 2  # for good or ill: what still comes is a retransmission
+TRYING: Final = 4  # a 100 has come; what follows it is still to be timed
+
+_BITS: Final = 3  # of an attempt: as many fit into the 32 of a message's flags as `max_attempts` allows, and two more
+_MASK: Final = (1 << _BITS) - 1
 
 
-class Phase(StrEnum):
-    """How far an attempt has come."""
-
-    SENT = "s"  # no reply that counts; its in-flight place is taken
-    ANSWERED = "a"  # answered provisionally; counted, its place was given back
-    ENDED = "e"  # ended, for good or ill: what still comes is a retransmission
+def marks_of(marks: int, number: int) -> int:
+    """Return the marks of one attempt."""
+    return marks >> _BITS * number & _MASK
 
 
-@dataclass(frozen=True, slots=True)
+def with_marks(marks: int, number: int, own: int) -> int:
+    """Return all marks, with `own` as those of one attempt."""
+    return marks & ~(_MASK << _BITS * number) | own << _BITS * number
+
+
+def written(key: str, cell: str, uri: str, no_response_s: float, sent_us: int, in_flight: int) -> str:  # noqa: PLR0913
+    """Return an attempt's fields as one line without special characters; kamailio.cfg reads the first three."""
+    return f"{key} {cell} {uri} {no_response_s} {sent_us} {in_flight}"
+
+
+@dataclass(slots=True)
 class Attempt:
     """
     One request sent to one destination.
@@ -25,38 +41,19 @@ class Attempt:
     """
 
     key: str
+    cell: str  # the name under which its place is counted
     uri: str
     no_response_s: float
     sent_us: int  # monotonic
     in_flight: int  # the destination's requests in flight when this one was sent, itself included
-    phase: Phase = Phase.SENT
-    trying_us: int = 0  # when a 100 came, 0 while none did
-
-    def encode(self) -> str:
-        """Write the attempt as one line without special characters."""
-        return (
-            f"{self.key} {self.uri} {self.no_response_s} {self.sent_us} {self.in_flight} {self.phase} {self.trying_us}"
-        )
 
     @classmethod
     def decode(cls, text: str) -> "Attempt":
         """
-        Read what encode wrote.
+        Read what `written` wrote.
 
         Raises:
             ValueError: anything else.
         """
-        key, uri, no_response_s, sent_us, in_flight, phase, trying_us = text.split(" ")
-        return cls(key, uri, float(no_response_s), int(sent_us), int(in_flight), Phase(phase), int(trying_us))
-
-    def trying(self, now_us: int) -> "Attempt":
-        """Return the attempt after a 100 Trying, of which only the first is timed."""
-        return self if self.trying_us else replace(self, trying_us=now_us)
-
-    def beyond(self) -> "Attempt":
-        """Return the attempt once what followed its 100 has been timed."""
-        return replace(self, trying_us=0)
-
-    def answered(self, *, final: bool) -> "Attempt":
-        """Return the attempt after its first reply or, with `final`, after what ended it."""
-        return replace(self, phase=Phase.ENDED if final else Phase.ANSWERED)
+        key, cell, uri, no_response_s, sent_us, in_flight = text.split(" ")
+        return cls(key, cell, uri, float(no_response_s), int(sent_us), int(in_flight))

@@ -23,7 +23,7 @@ from .kamailio import Kamailio
 from .last_good import LastGood
 from .mirror import Mirror
 from .probing import NONE
-from .shared import Board, Facts, InFlight, Load, Throttles, life_s
+from .shared import Board, Facts, InFlight, Load, Offers, Throttles, life_s
 from .store import Store, StoreUnavailable
 
 READ_INTERVAL_S: Final = 0.2  # with a tick of 0.1 s, a redis-cli command is in force within 0.3 s
@@ -44,6 +44,7 @@ class Control:
         probes: Board,
         in_flight: InFlight,
         throttles: Throttles,
+        offers: Offers,
         load: Load,
         facts: Facts,
         store: Store,
@@ -57,6 +58,7 @@ class Control:
         self._probes = probes
         self._in_flight = in_flight
         self._throttles = throttles
+        self._offers = offers
         self._load = load
         self._announcer = Announcer()
         self._facts = facts
@@ -78,6 +80,7 @@ class Control:
         self._to_read: list[str] = []  # whose pushed reports are still to be read in this round
         self._retiring: dict[str, tuple[float, float]] = {}  # key -> no_response_s, when it may be forgotten
         self._shares: dict[str, float] | None = None  # not yet written
+        self._unix_ahead_s = 0.0
 
     def tick(self) -> None:
         """Do one round of work and return."""
@@ -93,6 +96,7 @@ class Control:
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             self._sweep(self._clock_us())  # Redis may have taken its time since the tick began
+            self._throttles.calm(map(address_of, self._destinations()), self._clock_us())
         self._look_at_dispatcher()
         decision = self._balancer.decide(self._in_flight.count, self._throttled, now_s=now_s)
         self._publish(decision)
@@ -108,6 +112,8 @@ class Control:
     # --- facts ---
 
     def _take_facts(self, now_s: float) -> None:
+        # How far Unix time is ahead of the time of all else here; taken anew each time, because it may be set.
+        self._unix_ahead_s = time.time() - self._clock_us() / 1e6
         for kind, fields in self._facts.drain():
             self._take_fact(kind, fields, now_s)
 
@@ -117,6 +123,10 @@ class Control:
             case "answer", [key, elapsed_us, in_flight, status, retry_after]:
                 wait_s = parse_retry_after(retry_after)
                 balancer.on_answer(key, int(elapsed_us) / 1e6, int(in_flight), int(status), wait_s, now_s=now_s)
+            case "reply", [unix_s, status, key, _, _, _, sent_us, in_flight]:
+                # No later than now and not before it was sent, whatever was done to the clock meanwhile.
+                elapsed_s = min(float(unix_s) - self._unix_ahead_s, now_s) - int(sent_us) / 1e6
+                balancer.on_answer(key, max(elapsed_s, 0.0), int(in_flight), int(status), 0.0, now_s=now_s)
             case "final", [key, status, retry_after]:
                 balancer.on_final(key, int(status), parse_retry_after(retry_after), now_s=now_s)
             case "silence", [key]:
@@ -252,10 +262,12 @@ class Control:
 
     def _publish(self, decision: Decision) -> None:
         if decision.snapshot is not None:
+            self._offers.publish(e.address for e in decision.snapshot.entries if e.overload_control)
             self._snapshots.publish(decision.snapshot.version, encode(decision.snapshot))
         if decision.probes is not None:
             self._probes_version += 1
             self._probes.publish(self._probes_version, probing.encode(decision.probes))
+            self._probes.note("invites", probing.count_invites(decision.probes))
 
     def _sync_mirror(self) -> None:
         disabled = self._balancer.disabled()

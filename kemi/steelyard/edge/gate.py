@@ -25,11 +25,21 @@ class Gate:
     """What one worker lets through to whom."""
 
     def __init__(
-        self, throttles: Throttles, algorithms: Iterable[Algorithm], clock_us: Callable[[], int], rng: Random
+        self,
+        throttles: Throttles,
+        algorithms: Iterable[Algorithm],
+        take_passed: Callable[[], int],
+        clock_us: Callable[[], int],
+        rng: Random,
     ) -> None:
-        """Take the shared throttles, the algorithms offered, the monotonic clock in microseconds and randomness."""
+        """
+        Take the shared throttles, the algorithms offered, a count, the monotonic clock in microseconds, randomness.
+
+        `take_passed` returns how many requests within dialogs have passed here uncounted since it was last asked.
+        """
         self._throttles = throttles
         self._algorithms = frozenset(algorithms)
+        self._take_passed = take_passed
         self._clock_us = clock_us
         self._rng = rng
         self._mix = Mix()
@@ -41,7 +51,7 @@ class Gate:
 
     def on_request(self, *, priority: bool) -> None:
         """Count a request for the mix of ordinary ones and others."""
-        self._mix.on_request(priority=priority, now_us=self._clock_us())
+        self._mix.on_request(priority=priority, now_us=self._clock_us(), besides=self._take_passed)
 
     def lets_pass(self, address: str, *, priority: bool) -> bool:
         """Say whether a request may go to a server; one that may not has been shed, and counted."""

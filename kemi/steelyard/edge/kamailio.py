@@ -36,8 +36,8 @@ class Kamailio:
         self._pv = ksr.pv
         self._tm = ksr.tm
         # One child with all of it: Kamailio writes several in the reverse order.
-        name, _, value = write_offer(self.algorithms()).lstrip(";").rpartition("=")
-        self._offer = (name, value)
+        name, _, self.offered = write_offer(self.algorithms()).lstrip(";").rpartition("=")
+        self._offer = (name, self.offered)
 
     def algorithms(self) -> tuple[Algorithm, ...]:
         """
@@ -152,6 +152,12 @@ class Kamailio:
         """Stay in the dialog that this request may begin."""
         self._ksr.rr.record_route()
 
+    def take_passed(self) -> int:
+        """Return how many requests kamailio.cfg has sent on in this worker, by itself and to controlled servers."""
+        passed = int(self._pv.get("$var(passed)") or 0)
+        self._pv.seti("$var(passed)", 0)
+        return passed
+
     # --- what is done with it ---
 
     def answer(self, status: int, reason: str) -> None:
@@ -168,7 +174,11 @@ class Kamailio:
 
     def next_hop(self) -> str:
         """Return the host:port that the request would be sent to now; a name stays a name."""
-        return address_of(self._pv.gete("$du") or self._pv.gete("$ru"))
+        return address_of(self._pv.gete("$nh(u)"))
+
+    def was_sent_to(self) -> str:
+        """Return the host:port that the request of the reply at hand was sent to."""
+        return address_of(self._pv.gete("$T_req($nh(u))"))
 
     def point_to(self, uri: str) -> None:
         """Make `uri` the next hop."""
@@ -232,7 +242,9 @@ class Kamailio:
 
     def arm(self, on_reply: str, on_failure: str, attempt: int, *, no_response_s: float) -> None:
         """Name the callbacks of the next attempt, its number and how long it may stay without any reply."""
-        self._pv.seti("$bf", attempt)  # the branch's own flags: a branch number would skip attempts that got no branch
+        if attempt:
+            # The branch's own flags: a branch number would skip attempts that got no branch.
+            self._pv.seti("$bf", attempt)
         self._tm.t_on_reply(on_reply)
         self._tm.t_on_failure(on_failure)
         self._tm.t_set_fr(TIMER_C_MS, int(no_response_s * 1000))
@@ -266,15 +278,7 @@ class Kamailio:
         """Send a request of our own, with our callback for local requests run in between; False when it failed."""
         return self._tm.t_uac_send(method, uri, next_hop, "", headers, "") > 0
 
-    def drop(self) -> None:
-        """Do not send the local request at hand."""
-        self._ksr.set_drop()
-
     # --- what is remembered of a transaction ---
-
-    def attempt(self) -> int:
-        """Return the number of the attempt that the reply at hand answers, 0 for the first."""
-        return int(self._pv.get("$bf") or 0)
 
     def remember(self, name: str, text: str) -> None:
         """Keep a text with the transaction; its name must be one of a few, for Kamailio never forgets a name."""
@@ -283,6 +287,14 @@ class Kamailio:
     def recall(self, name: str) -> str:
         """Return what remember kept, empty when nothing."""
         return self._pv.gete(f"$avp({name})")
+
+    def marks(self) -> int:
+        """Return the number that mark kept with the transaction, 0 at first."""
+        return int(self._pv.get("$mf") or 0)
+
+    def mark(self, marks: int) -> None:
+        """Keep a number of up to 32 bits with the transaction, at no cost in shared memory."""
+        self._pv.seti("$mf", marks)
 
     def is_cancelled(self) -> bool:
         """Say whether the caller has cancelled the request."""

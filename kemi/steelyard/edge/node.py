@@ -1,12 +1,14 @@
 """
 The control node's callbacks, as Kamailio calls them, each behind one guard; and the wiring of the parts.
 
-A callback that returned nothing would poison the worker's next call: each returns 1.
+A callback that returned nothing would poison the worker's next call: each returns 1, or -1 for what is not to be sent.
 """
 
 import os
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +24,11 @@ from .pinger import Pinger
 from .prober import Prober
 from .probing import Pongs
 from .router import Router
-from .shared import Board, Dialogs, Facts, InFlight, Load, Throttles
+from .shared import Board, Dialogs, Facts, InFlight, Load, Offers, Throttles
 from .store import Store
 
 DONE: Final = 1
+DROP: Final = -1
 
 
 def clock_us() -> int:
@@ -53,6 +56,7 @@ class ControlNode:
         self._control = control
         self._rng = rng
         self._guard = Guard(kamailio)
+        self._leaves = True  # whether the local request at hand is sent
 
     def child_init(self, _rank: int) -> int:
         """Set each process on random numbers of its own; connections are opened where they are first used."""
@@ -60,14 +64,35 @@ class ControlNode:
         return 0
 
     def ksr_request_route(self, _msg: object) -> int:
+        """Serve a request from its first step on."""
+        return self._serve(self._router.on_request)
+
+    def ksr_new_call(self, _msg: object) -> int:
+        """Serve an INVITE outside of dialogs that kamailio.cfg has checked and found to be ordinary."""
+        return self._serve(self._router.on_new_call)
+
+    def ksr_new_request(self, _msg: object) -> int:
+        """Serve a request outside of dialogs that kamailio.cfg has checked."""
+        return self._serve(self._router.on_new_request)
+
+    def ksr_without_route(self, _msg: object) -> int:
+        """Serve a request within a dialog that kamailio.cfg has checked and found no Route in that leads here."""
+        return self._serve(self._router.on_request_without_route)
+
+    def _serve(self, work: Callable[[], object]) -> int:
         """Serve a request; one that breaks us gets a 500."""
-        if not self._guard.run(self._router.on_request):
+        if not self._guard.run(work):
             self._guard.run(lambda: self._sip.answer_statefully(500, "Server Internal Error"))
         return DONE
 
-    def ksr_reply(self, _msg: object) -> int:
-        """Note a reply to a balanced request."""
-        self._guard.run(self._router.on_reply)
+    def ksr_reply(self, _msg: object, at_hand: str) -> int:
+        """Note a reply to a balanced request; `at_hand` is what accounts need of it."""
+        self._guard.run(partial(self._router.on_reply, at_hand))
+        return DONE
+
+    def ksr_plain_reply(self, _msg: object, at_hand: str) -> int:
+        """Note a reply to a balanced request that says nothing of load or overload."""
+        self._guard.run(partial(self._router.on_plain_reply, at_hand))
         return DONE
 
     def ksr_failure(self, _msg: object) -> int:
@@ -80,12 +105,13 @@ class ControlNode:
         self._guard.run(self._router.on_dialog_reply)
         return DONE
 
-    def ksr_local_request(self, _msg: object, _event: str) -> int:
+    def ksr_local_request(self, _msg: object) -> int:
         """Pace a ping, complete a probe; leave the BYE that ends a call by mistake as it is."""
+        self._leaves = True
         self._guard.run(self._on_local_request)
-        return DONE
+        return DONE if self._leaves else DROP
 
-    def ksr_probe_tick(self, _msg: object, _event: str) -> int:
+    def ksr_probe_tick(self, _msg: object) -> int:
         """Send the INVITE probes that are due."""
         self._guard.run(self._prober.tick)
         return DONE
@@ -100,7 +126,7 @@ class ControlNode:
         self._guard.run(self._pinger.on_pong)
         return DONE
 
-    def ksr_tick(self, _msg: object, _event: str) -> int:
+    def ksr_tick(self, _msg: object) -> int:
         """Do one round of the control process."""
         self._guard.run(self._control.tick)
         return DONE
@@ -108,7 +134,7 @@ class ControlNode:
     def _on_local_request(self) -> None:
         method = self._sip.method()
         if method == "OPTIONS":
-            self._pinger.on_local_request(self._sip.request_uri())
+            self._leaves = self._pinger.on_local_request(self._sip.request_uri())
         elif method == "INVITE":
             self._prober.on_local_request()
 
@@ -132,7 +158,7 @@ def build(ksr: Any, home: Path) -> ControlNode:  # noqa: ANN401 - Kamailio's mod
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
     mirror = Mirror(ksr, env.run_dir, env.set_id, time.monotonic)
     mirror.write_file({})
-    gate = Gate(throttles, kamailio.algorithms(), clock_us, rng)
+    gate = Gate(throttles, kamailio.algorithms(), kamailio.take_passed, clock_us, rng)
     router = Router(kamailio, snapshots, in_flight, facts, Dialogs(ksr), Picker(rng), gate, load, clock_us)
     pongs = Pongs(kamailio, facts, gate)
     pinger = Pinger(kamailio, probes, facts, pongs, clock_us, time.sleep, rng)
@@ -142,7 +168,8 @@ def build(ksr: Any, home: Path) -> ControlNode:  # noqa: ANN401 - Kamailio's mod
     except ValueError:
         raise environment.bad_redis_url(env.redis_url) from None
     last_good = LastGood(env.run_dir)
+    offers = Offers(ksr, kamailio.offered)
     control = Control(
-        kamailio, snapshots, probes, in_flight, throttles, load, facts, store, mirror, last_good, clock_us
+        kamailio, snapshots, probes, in_flight, throttles, offers, load, facts, store, mirror, last_good, clock_us
     )
     return ControlNode(kamailio, router, pinger, prober, control, rng)

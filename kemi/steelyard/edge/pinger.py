@@ -47,20 +47,20 @@ class Pinger:
         self._round_began_us = 0
         self._in_round = 0
 
-    def on_local_request(self, uri: str) -> None:
-        """Send, delay or drop the ping that dispatcher is about to send to `uri`."""
+    def on_local_request(self, uri: str) -> bool:
+        """Complete or delay the ping that dispatcher is about to send to `uri`; False when it is not to be sent."""
         if self._table.refresh():
             self._sent_us = {uri: sent for uri, sent in self._sent_us.items() if uri in self._table.probes}
         probe = self._table.probes.get(uri)
         if probe is None or not self._is_wanted(uri, probe):
-            self._sip.drop()
-            return
+            return False
         self._await_turn()
         complete(self._sip, probe, uri)
         self._sip.arm_probe("ksr_pong", timeout_s=probe.timeout_s)
         now_us = self._clock_us()
         self._sent_us[uri] = now_us
         self._facts.put("ping", self._sip.call_id(), uri, now_us)
+        return True
 
     def on_pong(self) -> None:
         """File the answer to a ping."""

@@ -47,6 +47,11 @@ def encode(probes: Mapping[str, Probe]) -> str:
     )
 
 
+def count_invites(probes: Mapping[str, Probe]) -> int:
+    """Return how many destinations are to be asked by INVITE."""
+    return sum(probe.method is ProbeMethod.INVITE and probe.interval_s > 0 for probe in probes.values())
+
+
 def decode(text: str) -> dict[str, Probe]:
     """Read what encode wrote."""
     return {

@@ -15,17 +15,18 @@ from typing import Final
 from ..core.destination import address_of
 from ..core.feedback import offers_loss
 from ..core.load_report import QUERY_HEADER, REPORT_HEADER
-from ..core.outcome import FIRST_FINAL, SERVICE_UNAVAILABLE, of_status
+from ..core.outcome import SERVICE_UNAVAILABLE
 from ..core.picker import Picker
 from ..core.priority import is_priority
-from ..core.snapshot import Entry, Snapshot, decode
-from .attempt import Attempt, Phase
+from ..core.snapshot import Entry, Snapshot
+from .accounts import Accounts
 from .gate import Gate, heed
+from .in_force import InForce
 from .kamailio import DIALOG_FORMING, VIA, Kamailio
 from .shared import Board, Dialogs, Facts, InFlight, Load
+from .within_dialog import WithinDialog
 
 NOT_DIALOG_STARTING: Final = frozenset({"ACK", "BYE", "PRACK", "UPDATE", "INFO"})
-TRYING: Final = 100
 
 
 class Router:
@@ -45,17 +46,14 @@ class Router:
     ) -> None:
         """Take the adapters, the picker, the gate, our own load and the monotonic clock in microseconds."""
         self._sip = kamailio
-        self._board = board
         self._in_flight = in_flight
         self._facts = facts
-        self._dialogs = dialogs
         self._picker = picker
         self._gate = gate
         self._load = load
-        self._clock_us = clock_us
-        self._snapshot = Snapshot()
-        self._controlled: dict[str, Entry] = {}  # destinations under overload control, by address
-        self._seen_version = 0
+        self._in_force = InForce(kamailio, board, picker, gate)
+        self._accounts = Accounts(kamailio, self._in_force, picker, in_flight, facts, dialogs, clock_us)
+        self._within_dialog = WithinDialog(kamailio, self._in_force, gate, dialogs)
 
     # --- requests ---
 
@@ -77,9 +75,41 @@ class Router:
         if method == "CANCEL":
             self._cancel()
         elif sip.in_dialog():
-            self._in_dialog(method)
-        else:
+            self._within_dialog.on_request(method)
+        elif not sip.is_absorbed():
             self._new_request(method)
+
+    def on_new_call(self) -> None:
+        """
+        Go on with an INVITE where kamailio.cfg leaves off: as on_new_request does, by the shortest way.
+
+        Besides what holds there it has no priority and is readable, so that nothing of it has to be read here.
+        """
+        snapshot = self._in_force.snapshot()
+        self._gate.on_request(priority=False)
+        first = self._picker.pick(self._in_flight.count)
+        if not self._sip.begin():
+            return
+        if first is None or not self._send_to_another([], snapshot, priority=False, first=first):
+            self._refuse("INVITE", snapshot)
+
+    def on_new_request(self) -> None:
+        """
+        Go on with a request outside of dialogs where kamailio.cfg leaves off.
+
+        It is checked, no retransmission and prepared to be sent on, and nobody is in overload.
+        """
+        if self._sip.is_readable():
+            self._new_request(self._sip.method(), prepared=True)
+        else:
+            self._sip.answer(400, "Bad Request")
+
+    def on_request_without_route(self) -> None:
+        """Go on with a request within a dialog that has no Route, where kamailio.cfg leaves off."""
+        if not self._sip.is_readable():
+            self._sip.answer(400, "Bad Request")
+            return
+        self._within_dialog.on_request_without_route(self._sip.method())
 
     def _announce(self) -> None:
         """Tell a client that offers to listen how overloaded all of the destinations are together."""
@@ -104,80 +134,30 @@ class Router:
         else:
             self._sip.answer(481, "Call/Transaction Does Not Exist")
 
-    def _in_dialog(self, method: str) -> None:
-        sip = self._sip
-        if method != "ACK" and sip.is_absorbed():
-            return
-        if not sip.follow_route() and not self._follow_note(method):
-            # An ACK for one of our own answers ends here; any other that belongs to no call is dropped.
-            if method == "ACK":
-                sip.matches_transaction()
-            else:
-                sip.answer(481, "Call/Transaction Does Not Exist")
-            return
-        if method in DIALOG_FORMING:
-            sip.record_route()  # RFC 3261 section 16.6, step 4: for a peer that has lost its route set
-        if not self._may_follow(method):
-            sip.answer(SERVICE_UNAVAILABLE, "Next Hop Overloaded")
-            return
-        if not sip.relay() and method != "ACK":
-            sip.answer_statefully(500, "Next Hop Unreachable")
-
-    def _may_follow(self, method: str) -> bool:
-        """Apply overload control to a request that can only go where its dialog is; False when it is shed."""
-        sip = self._sip
-        self._current()
-        address = sip.next_hop()
-        controlled = address in self._controlled
-        if controlled and method != "ACK":
-            self._gate.on_request(priority=True)
-            if not self._gate.lets_pass(address, priority=True):
-                return False
-            sip.remember("hop", address)
-        if method != "ACK" and (controlled or sip.recall("upstream")):
-            sip.arm_dialog("ksr_dialog_reply")
-        if controlled:
-            sip.offer_overload_control(begun=False)
-        return True
-
-    def _follow_note(self, method: str) -> bool:
-        """Point a request that names no Route to where its call was sent; False when no such call is known."""
-        call_id = self._sip.call_id()
-        uri = self._dialogs.find(call_id)
-        if uri is None:
-            return False
-        self._sip.point_to(uri)
-        # After BYE only what was overtaken by it is still on the way.
-        self._dialogs.note(call_id, uri, keep=method != "BYE")
-        return True
-
-    def _new_request(self, method: str) -> None:
+    def _new_request(self, method: str, *, prepared: bool = False) -> None:
         sip = self._sip
         if method in NOT_DIALOG_STARTING:
             # An ACK for a negative answer has no To tag of ours only when a caller is broken; nothing can be answered.
-            if method == "ACK":
-                sip.is_absorbed()
-            else:
+            if method != "ACK":
                 sip.answer(481, "Call/Transaction Does Not Exist")
             return
-        if sip.is_absorbed():
-            return
-        sip.follow_route()
-        snapshot = self._current()
+        if not prepared:
+            sip.follow_route()
+        snapshot = self._in_force.snapshot()
         if method == "OPTIONS" and sip.is_for_us():
             self._answer_ping(snapshot)
             return
         priority = self._is_priority()
         self._gate.on_request(priority=priority)
-        first = self._choose([], priority=priority)
+        first = self._picker.pick(self._in_flight.count) if prepared else self._choose([], priority=priority)
         if first is None and self._is_shed(snapshot):
             sip.answer(SERVICE_UNAVAILABLE, "Overload")  # without state: in an overload a refusal must cost little
             return
-        if method in DIALOG_FORMING:
+        if method in DIALOG_FORMING and not prepared:
             sip.record_route()
         if not sip.begin():
             return
-        if first is None or not self._send_to_another([], priority=priority, first=first):
+        if first is None or not self._send_to_another([], snapshot, priority=priority, first=first):
             self._refuse(method, snapshot)
 
     def _is_priority(self) -> bool:
@@ -202,20 +182,6 @@ class Router:
         else:
             self._sip.answer(SERVICE_UNAVAILABLE, "No Destination Available")
 
-    def _current(self) -> Snapshot:
-        """Return the snapshot in force, reading it again only when the control process has published a new one."""
-        version = self._board.version()
-        if version != self._seen_version:
-            self._seen_version = version
-            try:
-                self._snapshot = decode(self._board.text())
-                self._picker.refresh(self._snapshot)
-                self._controlled = {e.address: e for e in self._snapshot.entries if e.overload_control}
-                self._gate.refresh(self._controlled)
-            except ValueError as error:
-                self._sip.error(f"snapshot {version} cannot be read, the last one stays in force: {error}")
-        return self._snapshot
-
     def _choose(self, tried: list[str], *, priority: bool) -> Entry | None:
         """
         Pick a destination that lets the request pass.
@@ -234,7 +200,7 @@ class Router:
         ):
             return entry
         excluded = [*tried, entry.key]
-        other = picker.pick(in_flight, {*excluded, *gate.in_overload(self._controlled.values())})
+        other = picker.pick(in_flight, {*excluded, *gate.in_overload(self._in_force.controlled().values())})
         while other is None and priority:
             other = picker.pick(in_flight, excluded)
             if other is None or gate.lets_pass(other.address, priority=True):
@@ -243,7 +209,9 @@ class Router:
             other = None
         return other
 
-    def _send_to_another(self, tried: list[str], *, priority: bool, first: Entry | None = None) -> bool:
+    def _send_to_another(
+        self, tried: list[str], snapshot: Snapshot, *, priority: bool, first: Entry | None = None
+    ) -> bool:
         """
         Send the request to a destination not yet tried, to `first` if that has been chosen already.
 
@@ -251,7 +219,6 @@ class Router:
             False when there is none left or none of them could be sent to.
         """
         sip = self._sip
-        snapshot = self._current()
         while len(tried) < snapshot.max_attempts:
             entry, first = first or self._choose(tried, priority=priority), None
             if entry is None:
@@ -266,132 +233,66 @@ class Router:
             elif number:
                 sip.withhold_overload_control()
             sip.arm("ksr_reply", "ksr_failure", number, no_response_s=entry.no_response_s)
-            now_us = self._clock_us()
-            in_flight = self._in_flight.enter(entry.key, now_us)
-            attempt = Attempt(entry.key, entry.uri, entry.no_response_s, now_us, in_flight)
-            sip.remember("tried", " ".join(tried))
-            sip.remember(f"attempt{number}", attempt.encode())
+            self._accounts.open(entry, number)
             if sip.relay():
                 return True
-            self._silence(attempt, number)
+            self._accounts.silence(number)
             if sip.is_cancelled():
                 return True
         return False
 
     # --- replies ---
 
-    def on_reply(self) -> None:
-        """Note what a destination answered; runs under the transaction's lock."""
-        sip = self._sip
-        name = f"attempt{sip.attempt()}"
-        text = sip.recall(name)
-        if not text:
-            return
-        attempt = Attempt.decode(text)
-        if attempt.phase is not Phase.ENDED:
-            self._account(name, attempt)
-        self._heed(address_of(attempt.uri))
+    def on_reply(self, at_hand: str) -> None:
+        """Note what a destination answered, and take what concerns nobody but us out of it."""
+        attempt = self._accounts.on_reply(at_hand)
+        if attempt is not None:
+            self._heed(address_of(attempt.uri))
 
-    def _account(self, name: str, attempt: Attempt) -> None:
-        """Count a reply to an attempt that has not ended."""
-        sip = self._sip
-        before = attempt
-        status = sip.status()
-        method = sip.method()
-        entry = self._picker.entry(attempt.key)
-        now_us = self._clock_us()
-        if attempt.trying_us and status != TRYING:
-            self._facts.put("beyond", attempt.key, attempt.trying_us - attempt.sent_us, now_us - attempt.sent_us)
-            attempt = attempt.beyond()
-        if attempt.phase is Phase.SENT:
-            attempt = self._first_reply(attempt, status, entry, now_us)
-        elif status >= FIRST_FINAL:
-            attempt = self._final_reply(attempt, status, now_us)
-        if attempt is not before:
-            sip.remember(name, attempt.encode())
-        if status < FIRST_FINAL:
-            if method != "INVITE":
-                sip.await_final()
-        elif status < 300 and method in DIALOG_FORMING:
-            self._dialogs.note(sip.call_id(), attempt.uri, keep=method != "INVITE")
+    def on_plain_reply(self, at_hand: str) -> None:
+        """Note what a destination answered; nobody has said anything of load or overload in it."""
+        self._accounts.on_reply(at_hand)
 
     def on_dialog_reply(self) -> None:
         """Pass overload control on from the reply to a request within a dialog."""
-        self._heed(self._sip.recall("hop"))
+        self._heed(self._sip.was_sent_to())
 
     def _heed(self, address: str) -> None:
         """Take what concerns nobody but us out of a reply: overload control, and a load report nobody asked for."""
         sip = self._sip
-        self._current()  # a worker may hear of a destination before it has picked any
-        if address in self._controlled:
+        if address in self._in_force.controlled():
             heed(sip, self._gate, self._facts, address)
         sip.announce_in_reply(self._load.overload()[1] if sip.recall("upstream") else "")
         if sip.header(REPORT_HEADER):
             sip.remove_header(REPORT_HEADER)
             self._facts.put("stray", sip.source())
 
-    def _first_reply(self, attempt: Attempt, status: int, entry: Entry | None, now_us: int) -> Attempt:
-        """Count the reply to an attempt that had none that counts, and return the attempt as it stands now."""
-        if status == TRYING and entry is not None and entry.beyond_100:
-            return attempt.trying(now_us)
-        elapsed_us = now_us - attempt.sent_us
-        self._facts.put("answer", attempt.key, elapsed_us, attempt.in_flight, status, self._retry_after(status))
-        self._release(attempt, entry, now_us, failed=of_status(status).failed)
-        attempt = attempt.answered(final=status >= FIRST_FINAL)
-        return attempt.trying(now_us) if status == TRYING else attempt
-
-    def _final_reply(self, attempt: Attempt, status: int, now_us: int) -> Attempt:
-        """Count how an attempt ended that was answered provisionally before; a failure takes a place again."""
-        self._facts.put("final", attempt.key, status, self._retry_after(status))
-        if of_status(status).failed:
-            self._current()  # a destination that has left takes no place: nobody would sweep it
-            entry = self._picker.entry(attempt.key)
-            if entry is not None and entry.holds:
-                self._in_flight.enter(attempt.key, now_us)
-        return attempt.answered(final=True)
-
-    def _release(self, attempt: Attempt, entry: Entry | None, now_us: int, *, failed: bool) -> None:
-        """Give an attempt's place back; that of a failed one is held where failures count as load."""
-        if failed and (entry is None or entry.holds):
-            return  # the sweep frees it
-        self._in_flight.leave(attempt.key, attempt.sent_us, now_us, attempt.no_response_s)
-
-    def _retry_after(self, status: int) -> str:
-        """Return a 503's Retry-After as a fact's field: its text without spaces, `-` when there is none."""
-        if status != SERVICE_UNAVAILABLE:
-            return "-"
-        return self._sip.header("Retry-After").replace(" ", "")[:32] or "-"
-
     # --- failures ---
 
     def on_failure(self) -> None:
         """Try another destination for a request that the last one could not take; runs when all branches have ended."""
         sip = self._sip
-        tried = sip.recall("tried").split()
-        if not tried:
+        attempts = self._accounts.attempts()
+        if not attempts:
             return
-        attempt = Attempt.decode(sip.recall(f"attempt{len(tried) - 1}"))
         method = sip.method()
-        silent = attempt.phase is Phase.SENT and not attempt.trying_us
-        if attempt.phase is Phase.SENT:
-            self._silence(attempt, len(tried) - 1)
+        last = len(attempts) - 1
+        silent = self._accounts.was_silent(last)
+        if self._accounts.is_open(last):
+            self._accounts.silence(last)
+        tried = [attempt.key for attempt in attempts]
+        snapshot = self._in_force.snapshot()
         if sip.is_cancelled():
             return
         status = sip.failure_status()
         if not silent and status != SERVICE_UNAVAILABLE:
             return  # answered by somebody, or too late to reroute: RFC 3263 section 4.3
-        if self._send_to_another(tried, priority=self._is_priority()) or sip.is_cancelled():
+        if self._send_to_another(tried, snapshot, priority=self._is_priority()) or sip.is_cancelled():
             return
-        if self._is_shed(self._snapshot):
+        if self._is_shed(snapshot):
             sip.answer_statefully(SERVICE_UNAVAILABLE, "Overload")
         elif not self._picker.has_left(tried):
             # Nobody is left who could take any request: the one case in which a proxy may say 503 (RFC 3261 16.7).
             sip.answer_statefully(SERVICE_UNAVAILABLE, "No Destination Answered")
         elif method != "INVITE" and silent:
             sip.answer_statefully(504, "Server Time-out")  # RFC 4320 forbids 408 here
-
-    def _silence(self, attempt: Attempt, number: int) -> None:
-        """Count an attempt that nothing came back from, or that could not be sent."""
-        self._facts.put("silence", attempt.key)
-        self._release(attempt, self._picker.entry(attempt.key), self._clock_us(), failed=True)
-        self._sip.remember(f"attempt{number}", attempt.answered(final=True).encode())

@@ -17,6 +17,7 @@ DIALOGS: Final = "dialogs"
 FACTS: Final = "facts"
 LOAD: Final = "load"
 OVERLOAD: Final = "overload"
+OFFERS: Final = "offers"
 CLIENTS: Final = "clients"
 
 HOLD_S: Final = 5  # a failed request keeps its place so long (simulated: 2 to 10 s equal, 30 s stalls recovery)
@@ -38,6 +39,7 @@ class Board:
     def __init__(self, ksr: Any, name: str) -> None:  # noqa: ANN401 - Kamailio's module has no types
         """Take Kamailio's API and the text's name."""
         self._htable = ksr.htable
+        self._name = name
         self._text_cell = f"{name}:text"
         self._version_cell = f"{name}:version"
 
@@ -45,6 +47,10 @@ class Board:
         """Write the text, then its version: a reader that sees the version finds at least that text."""
         self._htable.sht_sets(BOARD, self._text_cell, text)
         self._htable.sht_seti(BOARD, self._version_cell, version)
+
+    def note(self, name: str, number: int) -> None:
+        """Write a number beside the text, for kamailio.cfg to go by."""
+        self._htable.sht_seti(BOARD, f"{self._name}:{name}", number)
 
     def version(self) -> int:
         """Return the version last published, 0 before the first."""
@@ -68,28 +74,32 @@ class InFlight:
     def __init__(self, ksr: Any) -> None:  # noqa: ANN401
         """Take Kamailio's API."""
         self._htable = ksr.htable
+        self._get_cell, self._inc, self._dec = ksr.htable.sht_get, ksr.htable.sht_inc, ksr.htable.sht_dec  # often
         self._swept: dict[str, int] = {}
         self._drift: dict[str, int] = {}
 
     def count(self, key: str) -> int:
         """Return the destination's requests in flight; never below 0."""
-        return max(self._get(key), 0)
+        count: int = self._get_cell(IN_FLIGHT, key) or 0
+        return max(0, count)
 
-    def enter(self, key: str, now_us: int) -> int:
-        """Take a place; return the destination's count, this place included."""
-        self._htable.sht_inc(IN_FLIGHT, _cell(key, now_us // _MICROSECONDS))
-        return int(self._htable.sht_inc(IN_FLIGHT, key))
+    def enter(self, key: str, now_us: int) -> tuple[str, int]:
+        """Take a place; return the cell it is counted in and the destination's count, this place included."""
+        cell = f"{key}:{now_us // _MICROSECONDS}"
+        self._inc(IN_FLIGHT, cell)
+        return cell, self._inc(IN_FLIGHT, key)
 
     def leave(self, key: str, entered_us: int, now_us: int, no_response_s: float) -> None:
         """Give back the place taken at `entered_us`, unless it has been or may be swept by now."""
         second = entered_us // _MICROSECONDS
-        if now_us // _MICROSECONDS - second > life_s(no_response_s):
+        age = now_us // _MICROSECONDS - second
+        if age > HOLD_S and age > life_s(no_response_s):
             return
-        cell = _cell(key, second)
-        if self._htable.sht_dec(IN_FLIGHT, cell) < 0:
+        cell = f"{key}:{second}"
+        if self._dec(IN_FLIGHT, cell) < 0:
             self._htable.sht_rm(IN_FLIGHT, cell)
             return
-        self._htable.sht_dec(IN_FLIGHT, key)
+        self._dec(IN_FLIGHT, key)
 
     def sweep(self, key: str, now_us: int, no_response_s: float) -> int:
         """
@@ -256,6 +266,29 @@ class Clients:
             self._htable.sht_setxi(CLIENTS, f"{source} offends", 1, BLAME_S)
 
 
+class Offers:
+    """
+    Whom kamailio.cfg offers overload control to in the requests that it serves by itself, by the server's address.
+
+    Only the control process writes; that a request is still on its way by what held a moment ago harms nobody.
+    """
+
+    def __init__(self, ksr: Any, offered: str) -> None:  # noqa: ANN401
+        """Take Kamailio's API and what is offered, the value of oc-algo."""
+        self._htable = ksr.htable
+        self._offered = offered
+        self._made: frozenset[str] = frozenset()
+
+    def publish(self, addresses: Iterable[str]) -> None:
+        """Offer it to these and to nobody else."""
+        wanted = frozenset(addresses)
+        for address in wanted - self._made:
+            self._htable.sht_sets(OFFERS, address, self._offered)
+        for address in self._made - wanted:
+            self._htable.sht_rm(OFFERS, address)
+        self._made = wanted
+
+
 class Throttles:
     """
     What overload control asks of us, by the server's address, in force in all workers at once.
@@ -302,6 +335,21 @@ class Throttles:
         if new is not None and new is not current and new.in_force(now_us):
             for cell in (f"{address} last", "last"):
                 self._htable.sht_seti(OVERLOAD, cell, now_us // _MICROSECONDS)
+
+    def calm(self, addresses: Iterable[str], now_us: int) -> None:
+        """
+        Wipe out that anybody was in overload once nobody is; only the control process calls this, with all servers.
+
+        Where nothing is written kamailio.cfg asks no further.
+        """
+        if not self._htable.sht_get(OVERLOAD, "last") or any(self.in_force(address, now_us) for address in addresses):
+            return
+        self._htable.sht_lock(OVERLOAD, "last")  # a worker may just have heard of another overload
+        try:
+            if not self.is_any_resting(now_us):
+                self._htable.sht_rm(OVERLOAD, "last")
+        finally:
+            self._htable.sht_unlock(OVERLOAD, "last")
 
     def admits(self, address: str, throttle: Throttle, now_us: int, jitter: float, *, priority: bool) -> bool:
         """Ask the bucket that all workers share for a place under a rate; `jitter` is drawn from -0.5..0.5."""
