@@ -102,7 +102,6 @@ class SteelyardNode:
         self._pinged: set[str] = set()
         self._pings = 0
         self._swept_s = 0.0
-        self.shares: list[tuple[float, dict[int, float]]] = []  # effective ones in percent, whenever they were weighed
         clock.after(rng.random() * TICK_S, self._tick)
 
     def declare(self, weights: Mapping[int, float]) -> None:
@@ -170,8 +169,6 @@ class SteelyardNode:
             self._snapshot = decision.snapshot
             self._entries = {entry.key: entry for entry in decision.snapshot.entries}
             self._keys.update((_number_of(entry.uri), entry.key) for entry in decision.snapshot.entries)
-        if decision.standings is not None:
-            self.shares.append((now_s, {_number_of(s.uri): s.share_percent for s in decision.standings}))
         if decision.probes is not None:
             self._intervals_s = {uri: probe.interval_s for uri, probe in decision.probes.items()}
             for uri in self._intervals_s.keys() - self._pinged:
