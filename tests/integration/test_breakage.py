@@ -192,10 +192,10 @@ def test_an_exception_is_answered_and_the_next_request_is_served(bench):
     with (home / "kemi" / "control_node.py").open("a") as script:
         script.write(
             "\n\n_build = build\n\n\ndef build(ksr, home):\n"
-            "    node = _build(ksr, home)\n    serve = node._router.on_new_request\n\n"
+            "    node = _build(ksr, home)\n    serve = node._router.on_new_call\n\n"
             "    def fragile():\n        if (ksr.pv.get('$rU'), ksr.pv.get('$rm')) == ('boom', 'INVITE'):\n"
             "            raise RuntimeError('boom')\n"
-            "        serve()\n\n    node._router.on_new_request = fragile\n    return node\n"
+            "        serve()\n\n    node._router.on_new_call = fragile\n    return node\n"
         )
     node = bench.control(many.uris, workers=1, STEELYARD_HOME=str(home))
     for _ in range(3):
