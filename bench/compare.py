@@ -137,7 +137,7 @@ def _call(folder: Path, balancer: Balancer, queues: Sequence[Queue], one: Pass) 
         while caller.is_running() and time.monotonic() < begun_s + end_s + SETTLE_S:
             time.sleep(0.1)
         caller.kill()  # lasting calls would go on for a minute
-        sent_s, answered = sorted(start_s for start_s, _ in caller.samples("sent")), caller.samples("2")
+        sent_s, answered = caller.sent_s(), caller.samples("2")
     low_s, high_s = _between(sent_s, one.warm_up_s), _between(sent_s, end_s)
     calls = sum(low_s <= start_s < high_s for start_s in sent_s)
     times_s = sorted(time_s for start_s, time_s in answered if low_s <= start_s < high_s)

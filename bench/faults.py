@@ -123,7 +123,7 @@ def _watch(fault: Fault, queues: Sequence[Queue], caller: SippCaller) -> _Seen:
     mended_s = time.monotonic() - begun_s
     others = _counts(queues[1:], HEALED_S - SPREAD_S)
     caller.finish()
-    sent_s, answered = [start_s for start_s, _ in caller.samples("sent")], caller.samples("2")
+    sent_s, answered = caller.sent_s(), caller.samples("2")
     prompt_s = [start_s for start_s, time_s in answered if time_s <= DELAYED_S]
     if fault.silent:
         broken = shares.from_callers(sent_s, prompt_s, WARM_UP_S, int(BROKEN_S / shares.STEP_S))

@@ -346,6 +346,10 @@ class SippCaller(Process):
             found += [((end_ms - time_ms) / 1000, time_ms / 1000) for end_ms, time_ms in ended]
         return found
 
+    def sent_s(self) -> list[float]:
+        """Return when each call began, in seconds since SIPp's start; for scenarios with a timer `sent`."""
+        return sorted(start_s + time_s for start_s, time_s in self.samples("sent"))
+
     def _times(self, timer: str) -> list[float]:
         return sorted(time_s for _, time_s in self.samples(timer))
 
