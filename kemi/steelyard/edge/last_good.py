@@ -28,7 +28,7 @@ class LastGood:
             OSError: the disk refuses.
         """
         part = self._path.with_suffix(".part")
-        with part.open("w") as file:
+        with part.open("w", encoding="utf-8") as file:
             json.dump({name: dict(fields) for name, fields in text.items()}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -42,7 +42,7 @@ class LastGood:
             ValueError: the file is damaged; the message names it.
         """
         try:
-            hashes = json.loads(self._path.read_text())
+            hashes = json.loads(self._path.read_text(encoding="utf-8"))
             return {str(n): {str(f): str(v) for f, v in fields.items()} for n, fields in hashes.items()}
         except FileNotFoundError:
             return None

@@ -39,7 +39,8 @@ class Mirror:
         """Write the list, each URI with whether it is disabled, whole or not at all."""
         lines = [f"{self._set_id} {uri} {DISABLED if off else ACTIVE} 0\n" for uri, off in uris.items()]
         part = self._path.with_suffix(".part")
-        part.write_text("# written by Steelyard from Redis; changes made here are lost\n" + "".join(lines))
+        text = "# written by Steelyard from Redis; changes made here are lost\n" + "".join(lines)
+        part.write_text(text, encoding="utf-8")
         part.replace(self._path)
 
     def sync(self, uris: Mapping[str, bool], up: Mapping[str, bool]) -> bool:
