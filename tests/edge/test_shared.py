@@ -417,6 +417,17 @@ def test_a_server_rests_from_its_last_word_on(server) -> None:
     assert (False, False) == (throttles.is_resting(HOST, last_us + 1), throttles.is_any_resting(last_us + 1))
 
 
+def test_what_was_said_once_for_long_is_kept_up(server) -> None:
+    """Twenty seconds of validity and no further word: not at rest before they are over, and five more."""
+    throttles = Throttles(server.ksr)
+    throttles.take(HOST, loss(20, validity_ms=20_000), 10 * SECOND)
+    for now_s in range(11, 36):
+        throttles.calm([HOST, "127.0.0.1:5002"], now_s * SECOND)
+        resting = throttles.is_resting(HOST, now_s * SECOND), throttles.is_any_resting(now_s * SECOND)
+        assert (now_s <= 29 + shared.REST_S, now_s <= 29 + shared.REST_S) == resting
+        assert not throttles.is_resting("127.0.0.1:5002", now_s * SECOND)
+
+
 def test_requests_kept_from_a_server_are_counted_over_all_workers(server) -> None:
     """From 0."""
     for _ in range(3):

@@ -333,16 +333,24 @@ class Throttles:
             self._htable.sht_unlock(OVERLOAD, address)
         # Not under the lock: locks are per slot, and two workers could take two slots in opposite order.
         if new is not None and new is not current and new.in_force(now_us):
-            for cell in (f"{address} last", "last"):
-                self._htable.sht_seti(OVERLOAD, cell, now_us // _MICROSECONDS)
+            self._note([address], now_us)
+
+    def _note(self, addresses: Iterable[str], now_us: int) -> None:
+        """Write that these servers are in overload now."""
+        for cell in (*(f"{address} last" for address in addresses), "last"):
+            self._htable.sht_seti(OVERLOAD, cell, now_us // _MICROSECONDS)
 
     def calm(self, addresses: Iterable[str], now_us: int) -> None:
         """
-        Wipe out that anybody was in overload once nobody is; only the control process calls this, with all servers.
+        Wipe out that anybody was in overload once nobody is, keep it while somebody is who has said so once for long.
 
-        Where nothing is written kamailio.cfg asks no further.
+        Only the control process calls this, about once a second, with all servers. Where nothing is written
+        kamailio.cfg asks no further.
         """
-        if not self._htable.sht_get(OVERLOAD, "last") or any(self.in_force(address, now_us) for address in addresses):
+        if not self._htable.sht_get(OVERLOAD, "last"):
+            return
+        if in_force := [address for address in addresses if self.in_force(address, now_us)]:
+            self._note(in_force, now_us)
             return
         self._htable.sht_lock(OVERLOAD, "last")  # a worker may just have heard of another overload
         try:
