@@ -5,6 +5,9 @@ While a queue is broken it says how many calls have reached it: its share is tha
 have got. One that was stopped or killed cannot be asked; then the callers tell: a call that went there first was
 answered late, after the balancer had waited for it, or never, while the others answer in time. After it has healed its
 share is what the others do not get: by its own count it would also seem to get what had piled up before it.
+
+A call reaches a queue when a worker takes it up: what a full queue is sent beyond its capacity is not seen here, but in
+the callers' times.
 """
 
 import itertools
