@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lab.figures import percentile
 from lab.parts import Phone, Queue, SippCaller
 
 from . import options, plots, results, table
@@ -100,7 +101,7 @@ def main() -> int:
 def _reference() -> Reference:
     queues = [(WORKERS, mean / 1000) for mean in SERVICE_MS]
     times = central_queue(RATE_CPS, queues)
-    return Reference(sum(times) / len(times), _percentile(times, 0.99), lower_bound(RATE_CPS, queues))
+    return Reference(sum(times) / len(times), percentile(times, 0.99), lower_bound(RATE_CPS, queues))
 
 
 def measure(contender: Contender, one: Pass, reference: Reference) -> Row:
@@ -157,7 +158,7 @@ def _between(sent_s: Sequence[float], edge_s: float) -> float:
 
 def _row(name: str, one: Pass, measured: _Measured, reference: Reference) -> Row:
     times_s = measured.times_s
-    mean_s, p99_s = sum(times_s) / len(times_s) if times_s else math.nan, _percentile(times_s, 0.99)
+    mean_s, p99_s = sum(times_s) / len(times_s) if times_s else math.nan, percentile(times_s, 0.99)
     return {
         "balancer": name,
         "hold_s": one.hold_s,
@@ -165,8 +166,8 @@ def _row(name: str, one: Pass, measured: _Measured, reference: Reference) -> Row
         "failed": measured.calls - len(times_s),
         "delayed": sum(time_s > DELAYED_S for time_s in times_s),
         "mean_ms": 1000 * mean_s,
-        "p50_ms": 1000 * _percentile(times_s, 0.5),
-        "p95_ms": 1000 * _percentile(times_s, 0.95),
+        "p50_ms": 1000 * percentile(times_s, 0.5),
+        "p95_ms": 1000 * percentile(times_s, 0.95),
         "p99_ms": 1000 * p99_s,
         "mean_over_central": mean_s / reference.mean_s,
         "p99_over_central": p99_s / reference.p99_s,
@@ -174,11 +175,6 @@ def _row(name: str, one: Pass, measured: _Measured, reference: Reference) -> Row
         "cpu_us": 1e6 * measured.cpu_s / max(len(times_s), 1),
         "shares": [100 * n / max(sum(measured.served), 1) for n in measured.served],
     }
-
-
-def _percentile(times_s: Sequence[float], part: float) -> float:
-    """Return the value below which `part` of sorted times lie."""
-    return times_s[min(int(part * len(times_s)), len(times_s) - 1)] if times_s else math.nan
 
 
 def _sleep_until(moment_s: float) -> None:

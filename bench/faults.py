@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lab.figures import percentile
 from lab.parts import Phone, Queue, SippCaller
 
 from . import opensips, options, plots, results, shares, table
@@ -152,7 +153,7 @@ def _row(fault: Fault, balancer: str, seen: _Seen) -> Row:
         "failed": len(seen.sent_s) - len(times_s),
         "delayed": len(late_s),
         "delayed_later": sum(start_s > WARM_UP_S + LATER_S for start_s in late_s),
-        "p99_ms": 1000 * times_s[int(0.99 * len(times_s))],
+        "p99_ms": 1000 * percentile(times_s, 0.99),
         "right_s": shares.settled_s(seen.broken, 0.0, fault.fair_percent + TOLERANCE_POINTS),
         "back_s": shares.settled_s(seen.healed, 0.8 * FAIR_PERCENT, 100.0),
         "oscillation": shares.oscillation(seen.broken),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lab.figures import percentile
 from lab.parts import CallReport, Phone, Queue, SippCaller
 
 from . import options, plots, results, table
@@ -116,7 +117,7 @@ def _row(name: str, ordinary: CallReport, emergency: CallReport, seconds: int) -
 
 
 def _ms(times_s: list[float], part: float) -> float | None:
-    return 1000 * times_s[min(int(part * len(times_s)), len(times_s) - 1)] if times_s else None
+    return 1000 * percentile(times_s, part) if times_s else None
 
 
 if __name__ == "__main__":

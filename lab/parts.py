@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import redis
 
+from .figures import percentile
 from .process import Process, await_condition, free_port, free_ports
 
 HOME = Path(__file__).resolve().parent.parent
@@ -280,8 +281,7 @@ class CallReport:
 
     def percentile(self, part: float) -> float:
         """Return the response time below which `part` (0..1) of the calls lie, in seconds."""
-        times = self.response_times_s
-        return times[min(int(part * len(times)), len(times) - 1)] if times else float("nan")
+        return percentile(self.response_times_s, part)
 
     @property
     def mean_s(self) -> float:

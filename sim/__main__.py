@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.reference import central_queue
+from lab.figures import percentile
 
 from . import plots, scenario
 from .contenders import CONTENDERS
@@ -86,7 +87,7 @@ def _central(name: str) -> tuple[float, float] | None:
     if scene.shape is not Shape.EXPONENTIAL or scene.fault or scene.joins_s or scene.all_failing:
         return None
     times = central_queue(scene.rate_cps, [(kind.workers, kind.service_s) for kind in scene.kinds])
-    return sum(times) / len(times), times[int(0.99 * len(times))]
+    return sum(times) / len(times), percentile(times, 0.99)
 
 
 def _row(number: int, outcome: Outcome, central: tuple[float, float] | None) -> list[str]:

@@ -6,6 +6,7 @@ dispatcher as its documentation sets it up), and share what they count among the
 Does not know Steelyard's rules, but for the turns that smooth weighted round robin takes.
 """
 
+import math
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -187,7 +188,11 @@ class PeakEwma(Peer):
 
     def _now(self, number: int) -> float:
         value, at_s = self._times[number]
-        return value * 2.718281828 ** (-(self.clock.now_s - at_s) / self.DECAY_S)
+        return value * self._kept(at_s)
+
+    def _kept(self, at_s: float) -> float:
+        """Return how much of what was known then still counts."""
+        return math.exp(-(self.clock.now_s - at_s) / self.DECAY_S)
 
     def choose(self, candidates: Sequence[int]) -> int:
         """Draw two and compare."""
@@ -202,7 +207,7 @@ class PeakEwma(Peer):
         now_s = self.clock.now_s
         elapsed_s = now_s - sent_s if status == 200 else self.PENALTY_S
         value, at_s = self._times[number]
-        keep = 2.718281828 ** (-(now_s - at_s) / self.DECAY_S)
+        keep = self._kept(at_s)
         new = elapsed_s if elapsed_s > value else value * keep + elapsed_s * (1.0 - keep)
         self._times[number] = (new, now_s)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from lab.figures import percentile
+
 from .calls import Callers, Tally
 from .clock import Clock
 from .contenders import Contender
@@ -103,9 +105,9 @@ def _judge(scenario: Scenario, tally: Tally) -> Outcome:
         calls=len(delays) + failed,
         failed=failed,
         mean_s=sum(delays) / len(delays),
-        p50_s=_percentile(delays, 0.5),
-        p95_s=_percentile(delays, 0.95),
-        p99_s=_percentile(delays, 0.99),
+        p50_s=percentile(delays, 0.5),
+        p95_s=percentile(delays, 0.95),
+        p99_s=percentile(delays, 0.99),
         late=sum(delay > LATE_S and began >= begun_s for began, delay in judged),
         shares=[100.0 * count / sum(picks) for count in picks],
         spread=(sum((share - mean) ** 2 for share in column) / len(column)) ** 0.5,
@@ -113,10 +115,6 @@ def _judge(scenario: Scenario, tally: Tally) -> Outcome:
         back_s=_back(scenario, series),
         series=series,
     )
-
-
-def _percentile(ordered: Sequence[float], part: float) -> float:
-    return ordered[min(int(part * len(ordered)), len(ordered) - 1)]
 
 
 def _series(tally: Tally, size: int, end_s: float) -> dict[float, Sequence[float]]:

@@ -7,6 +7,19 @@ import subprocess
 from lab.parts import KAMAILIO, ControlNode
 from tests.integration.sip_peer import Message, Peer, reply
 
+# --- requests within a dialog ---
+
+
+def dialog_of(answer: Message) -> dict[str, str]:
+    """Return what a request within the dialog of this answer has to carry."""
+    return {"call_id": answer.header("Call-ID"), "to": answer.header("To")}
+
+
+def route_of(answer: Message) -> str:
+    """Return the Route of a request within the dialog of this answer."""
+    return f"Route: {answer.header('Record-Route')}"
+
+
 # --- probes ---
 
 INVITE = {"probe_method": "invite", "probe_interval_s": "1", "probe_timeout_s": "0.5"}

@@ -9,6 +9,7 @@ import pytest
 
 from lab.parts import Kamailio, Phone, Queue, SippCaller
 from lab.process import await_condition
+from tests.integration.playing import dialog_of, route_of
 from tests.integration.sip_peer import OFFER, Peer, parameters
 
 QUERY = "Endpoint-Load-Metrics-Request: TEXT"
@@ -48,10 +49,9 @@ def test_a_downstream_proxy_relays_and_stays_in_its_dialogs(downstream, peers):
     """A call to a phone behind it, to its end."""
     caller, phone = peers(), peers()
     answer = caller.ask(downstream.port, "INVITE", uri=phone.uri)
-    dialog = {"to": answer.header("To"), "call_id": answer.header("Call-ID")}
-    route = f"Route: {answer.header('Record-Route')}"
     assert 200 == answer.status
-    assert 200 == caller.ask(downstream.port, "BYE", route, uri=phone.uri, cseq="2", **dialog).status
+    bye = caller.ask(downstream.port, "BYE", route_of(answer), uri=phone.uri, cseq="2", **dialog_of(answer))
+    assert 200 == bye.status
     assert [1, 1] == [len(phone.requests(method)) for method in ("INVITE", "BYE")]
 
 

@@ -8,7 +8,7 @@ from steelyard.edge.shared import ANSWER_TO_ACK_S
 
 from lab.parts import why
 from lab.process import await_condition
-from tests.integration.playing import set_up
+from tests.integration.playing import dialog_of, route_of, set_up
 from tests.integration.sip_peer import Peer, reply
 
 
@@ -20,12 +20,8 @@ class Call:
         self.node, self.servers, self.destinations, self.caller = set_up(bench, peers, 1)
         self.destination: Peer = self.destinations[0]
         answer = self.caller.ask(self.node.port, "INVITE")
-        self.fields = {
-            "uri": self.destination.uri,
-            "to": answer.header("To"),
-            "call_id": answer.header("Call-ID"),
-        }
-        self.route = f"Route: {answer.header('Record-Route')}"
+        self.fields = {"uri": self.destination.uri, **dialog_of(answer)}
+        self.route = route_of(answer)
 
     def ask(self, method: str, *lines: str, **fields: str):
         """Send a request within the call and return its answer."""

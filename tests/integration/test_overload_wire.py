@@ -7,7 +7,7 @@ import pytest
 
 from lab.parts import ControlNode, why
 from lab.process import await_condition
-from tests.integration.playing import CARRIES_LISTS, SETTINGS, Server, oc_of, set_up, tell
+from tests.integration.playing import CARRIES_LISTS, SETTINGS, Server, dialog_of, oc_of, route_of, set_up, tell
 from tests.integration.sip_peer import OFFER, Message, Peer, TcpPeer, ok, parameters, reply
 
 UNMENDED = pytest.mark.xfail(
@@ -19,16 +19,6 @@ def offers(message: Message) -> bool:
     """Say whether a request offers overload control in its topmost Via, and says nothing else of it."""
     said = parameters(message.via)
     return said.keys() == {"oc", "oc-algo"} and said["oc"] == "" and "loss" in said["oc-algo"]
-
-
-def dialog_of(answer: Message) -> dict[str, str]:
-    """Return what a request within the dialog of this answer has to carry."""
-    return {"call_id": answer.header("Call-ID"), "to": answer.header("To")}
-
-
-def route_of(answer: Message) -> str:
-    """Return the Route of a request within the dialog of this answer."""
-    return f"Route: {answer.header('Record-Route')}"
 
 
 # --- client ---

@@ -4,7 +4,7 @@ import pytest
 
 from lab.parts import effective, why
 from lab.process import await_condition
-from tests.integration.playing import GOOD, push, refused, reporting
+from tests.integration.playing import GOOD, dialog_of, push, refused, reporting, route_of
 from tests.integration.sip_peer import Message, ok, reply
 
 
@@ -82,15 +82,7 @@ def test_a_report_that_passes_through_is_removed_and_changes_nothing(bench, peer
     assert ("", "", "kept") == tuple(
         invite.header(name) for name in ("Endpoint-Load-Metrics", "Endpoint-Load-Metrics-Request", "Subject")
     )
-    bye = caller.ask(
-        node.port,
-        "BYE",
-        f"Route: {answer.header('Record-Route')}",
-        uri=peer.uri,
-        to=answer.header("To"),
-        call_id=answer.header("Call-ID"),
-        cseq="2",
-    )
+    bye = caller.ask(node.port, "BYE", route_of(answer), uri=peer.uri, cseq="2", **dialog_of(answer))
     assert ["", ""] == [message.header("Endpoint-Load-Metrics") for message in (answer, bye)]
     await_condition(lambda: refused(bench), "told")
     assert ["from 127.0.0.1, in a message that passes through; removed; told once"] == refused(bench)

@@ -7,7 +7,7 @@ import pytest
 
 from lab.parts import effective, why
 from lab.process import await_condition
-from tests.integration.playing import GOOD, push, refused, reporting
+from tests.integration.playing import GOOD, dialog_of, push, refused, reporting, route_of
 from tests.integration.sip_peer import Message, TcpPeer, ok, reply
 
 
@@ -53,15 +53,7 @@ def test_a_report_in_the_answer_to_a_bye_is_removed(bench, peers, control):
     peer._socket.sendto(reply(peer.requests("INVITE")[0], 200, *lines).encode(), ("127.0.0.1", node.port))
     await_condition(lambda: any(m.status == 200 for m in caller.responses(call_id)), "the call")
     answer = caller.responses(call_id)[-1]
-    caller.ask(
-        node.port,
-        "BYE",
-        f"Route: {answer.header('Record-Route')}",
-        uri=peer.uri,
-        to=answer.header("To"),
-        call_id=answer.header("Call-ID"),
-        cseq="2",
-    )
+    caller.ask(node.port, "BYE", route_of(answer), uri=peer.uri, cseq="2", **dialog_of(answer))
     seen = caller.responses(answer.header("Call-ID"))
     assert {100, 180, 200} == {message.status for message in seen}
     assert {""} == {message.header("Endpoint-Load-Metrics") for message in seen}
@@ -78,7 +70,7 @@ def test_a_report_from_the_caller_within_a_dialog_is_removed(bench, peers):
     bye = peer.ask(
         node.port,
         "BYE",
-        f"Route: {answer.header('Record-Route')}",
+        route_of(answer),
         uri=f"sip:peer@127.0.0.1:{caller.port}",
         to="<sip:peer@localhost>;tag=1",
         call_id=answer.header("Call-ID"),

@@ -8,7 +8,7 @@ import pytest
 
 from lab.parts import why
 from lab.process import await_condition, free_port
-from tests.integration.playing import CARRIES_LISTS, SETTINGS, oc_of, set_up, tell
+from tests.integration.playing import CARRIES_LISTS, SETTINGS, dialog_of, oc_of, route_of, set_up, tell
 from tests.integration.sip_peer import OFFER, Message, ok, parameters, reply
 
 OURS = {"oc": "", "oc-algo": "loss,rate" if CARRIES_LISTS else "loss"}
@@ -27,8 +27,7 @@ def test_c1_c2_every_request_to_a_destination_offers_and_says_nothing_else(bench
     )
     await_condition(lambda: "waits until" in why(bench.client, destinations[1].uri).get("reason", ""), "second tier")
     answer = caller.ask(node.port, "INVITE")
-    dialog = {"call_id": answer.header("Call-ID"), "to": answer.header("To")}
-    route = f"Route: {answer.header('Record-Route')}"
+    dialog, route = dialog_of(answer), route_of(answer)
     caller.send(node.port, "ACK", route, uri=destinations[1].uri, **dialog)
     caller.ask(node.port, "BYE", route, uri=destinations[1].uri, cseq="2", **dialog)
     await_condition(lambda: destinations[1].requests("ACK"), "ACK")

@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 
 from bench.reference import central_queue
+from lab.figures import percentile
 from sim.contenders import CONTENDERS, NOTHING
 from sim.run import play
 from sim.scenario import THREE, TWENTY, Scenario, short
@@ -24,7 +25,7 @@ def central(load):
     """Return mean and 99th percentile of the central queue of three."""
     scene = Scenario("", THREE, load)
     times = central_queue(scene.rate_cps, [(kind.workers, kind.service_s) for kind in THREE])
-    return sum(times) / len(times), times[int(0.99 * len(times))]
+    return sum(times) / len(times), percentile(times, 0.99)
 
 
 def mean_of(scene, rule=STEELYARD, seeds=SEEDS):

@@ -6,7 +6,7 @@ import pytest
 from steelyard.core.destination import Destination, Mode, State
 from steelyard.core.feedback import Algorithm
 from steelyard.core.load_report import LoadReport
-from steelyard.core.observed import Observed
+from steelyard.core.observed import ALONE_S, Observed
 from steelyard.core.outcome import Outcome
 from steelyard.core.settings import Policy
 from steelyard.core.standing import Situation, stand
@@ -98,6 +98,12 @@ def test_a_row_names_its_destination_and_its_share():
     standing = stand(Destination(URI), observed(), Factors(1.0), USUAL, share_percent=12.344, in_flight=0, now_s=0.0)
     assert (URI, 12.344) == (standing.uri, standing.share_percent)
     assert "12.34" == standing.fields["effective"]
+
+
+def test_only_the_calls_that_failed_are_said_to_have():
+    """A second without a good answer counts as one more towards the weight, and is none that an operator can find."""
+    seen = observed(failures=2)
+    assert "its last 2 calls failed" in row(seen=seen, factors=Factors(1.0, errors=0.25), now_s=ALONE_S)["reason"]
 
 
 def test_a_row_shows_every_factor_behind_the_share():

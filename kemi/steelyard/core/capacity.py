@@ -1,11 +1,10 @@
 """
 How much a destination can take: by its own reports and, where there are none, by its answers.
 
-By Little's law a line of n requests, each of which waits t, moves at n / t per second: that is the capacity, if n is
-the same for all. Destinations carry different n, so each is judged at a number half-way to the set's usual one, with
-the help of its own curve: flat while it has workers to spare, proportional once they are all busy. Taking each at its
-own n instead lets a fast one win ever more (simulated: 82 % for one of three at a third of the load), and 1 / t alone
-takes equal times for equal capacity.
+By Little's law a line of n requests, each of which waits t, moves at n / t per second: that is the capacity, where n is
+more than can be served at once. Below that, t tells only how fast a free worker is; so each destination is judged by
+its own curve, which knows where the one becomes the other. Taking n / t at any n instead lets a fast one win ever more
+(simulated: 82 % for one of three at a third of the load), and 1 / t alone takes equal times for equal capacity.
 Knows the set's curves of one moment; does not know weights.
 """
 

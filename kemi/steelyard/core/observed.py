@@ -23,7 +23,7 @@ CURVE_DECAY_S: Final = 5.0  # simulated: half the time of 10 s until a slowed pr
 PING_DECAY_S: Final = 5.0
 SHED_DECAY_S: Final = 2.0
 HOLD_DECAY_S: Final = 30.0
-ALONE_S: Final = 1.0
+ALONE_S: Final = 1.0  # without a good answer after failures, as good as one failure more
 LINEAR_UTILIZATION: Final = 0.85  # above it a request's time is mostly waiting, and tells nothing of the proxy's room
 
 

@@ -141,7 +141,7 @@ def _what_was_learned(observed: Observed, factors: Factors, now_s: float) -> lis
         parts.append(f"asks for {observed.throttle.in_words}")
     row, rate = observed.failed_in_a_row(now_s), observed.error_rate(now_s)
     if row > FAILURES_FORGIVEN:
-        parts.append(f"its last {row} calls failed")
+        parts.append(f"its last {observed.last_failures} calls failed")
     elif factors.errors < 0.9:
         recovering = error_factor(rate, row) > factors.errors
         parts.append("recovering from failed calls" if recovering else f"{rate:.0%} of its calls fail")

@@ -80,22 +80,20 @@ class InFlight:
 
     def count(self, key: str) -> int:
         """Return the destination's requests in flight; never below 0."""
-        count: int = self._get_cell(IN_FLIGHT, key) or 0
-        return max(0, count)
+        return max(self._get(key), 0)
 
     def enter(self, key: str, now_us: int) -> tuple[str, int]:
         """Take a place; return the cell it is counted in and the destination's count, this place included."""
-        cell = f"{key}:{now_us // _MICROSECONDS}"
+        cell = _cell(key, now_us // _MICROSECONDS)
         self._inc(IN_FLIGHT, cell)
         return cell, self._inc(IN_FLIGHT, key)
 
     def leave(self, key: str, entered_us: int, now_us: int, no_response_s: float) -> None:
         """Give back the place taken at `entered_us`, unless it has been or may be swept by now."""
         second = entered_us // _MICROSECONDS
-        age = now_us // _MICROSECONDS - second
-        if age > HOLD_S and age > life_s(no_response_s):
+        if now_us // _MICROSECONDS - second > life_s(no_response_s):
             return
-        cell = f"{key}:{second}"
+        cell = _cell(key, second)
         if self._dec(IN_FLIGHT, cell) < 0:
             self._htable.sht_rm(IN_FLIGHT, cell)
             return
@@ -142,7 +140,7 @@ class InFlight:
         self._drift[key] = drift
 
     def _get(self, cell: str) -> int:
-        return int(self._htable.sht_get(IN_FLIGHT, cell) or 0)
+        return self._get_cell(IN_FLIGHT, cell) or 0
 
 
 def _cell(key: str, second: int) -> str:
